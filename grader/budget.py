@@ -1,0 +1,47 @@
+"""The time that one grading may take, and the clock everything in it shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class BudgetExceeded(BaseException):
+    """The time budget is over.
+
+    No ``Exception``: a check's own ``except Exception`` must not swallow it.
+    """
+
+
+class Budget:
+    """Counts down from ``seconds``.
+
+    Args:
+        seconds: how long the grading may take; teardown is not counted.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - self._clock())
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left."""
+        return self.left == 0.0
+
+    def at_most(self, seconds: float) -> float:
+        """``seconds``, or what is left if that is less.
+
+        Raises:
+            BudgetExceeded: nothing is left.
+        """
+        if self.spent:
+            raise BudgetExceeded
+        return min(seconds, self.left)

@@ -1,0 +1,1 @@
+"""The rubrics: one module per exercise, named after its key."""

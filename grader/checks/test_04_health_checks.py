@@ -1,0 +1,501 @@
+"""Exercise 04: health checks that notice failure, and services that wait for each other.
+
+Experiments are fixtures; the checks only judge what an experiment has seen. Those that need only parts
+of the stack (``beside``) run in projects of their own while the stack itself is still coming up.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+
+from grader.plugin import Blocked, Failure, check, has_probe, healthy
+from grader.probes import Executed, execute, get, wait_until
+from grader.rehearsal import Rehearsal, rehearse, side_project
+from grader.stack import Stack
+
+LONG_RUNNING = ("api", "model-server", "redis", "postgres")
+ONE_SHOT = "model-init"
+API_PORT = 8000
+
+# Seconds that a probe of a frozen service is watched. A probe that never asks the service ends within
+# 0.1 s; one that asks it is still waiting for the answer.
+WATCHED = 0.6
+COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again
+
+INIT_HOLD = "/docker-entrypoint-initdb.d/zz-hold.sh"
+HOLDING = "the init scripts are held"
+
+
+# --- experiments beside the stack ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rehearsed(beside: Stack) -> dict[str, Rehearsal]:
+    """What is started all the same when one of api's dependencies fails, for each of them."""
+    return rehearse(
+        beside.client,
+        beside.model,
+        beside.owner,
+        watched=("api", "model-server"),
+        failing=("redis", "postgres", "model-server", ONE_SHOT),
+        one_shots=frozenset({ONE_SHOT}),
+    )
+
+
+@pytest.fixture(scope="module")
+def initialising(beside: Stack) -> Executed | None:
+    """postgres' probe while its init scripts are still running; None if it has no probe."""
+    service = copy.deepcopy(dict(beside.config["services"]["postgres"]))
+    probe = _command(service.get("healthcheck") or {})
+    if probe is None:
+        return None
+    for key in ("healthcheck", "depends_on", "ports", "networks"):
+        service.pop(key, None)
+    folder = "/docker-entrypoint-initdb.d"
+    service |= {"network_mode": "none", "restart": "no", "tmpfs": ["/var/lib/postgresql/data"]}
+    service["volumes"] = [
+        mount
+        for mount in service.get("volumes") or []
+        if mount["type"] == "bind" and mount["target"].rstrip("/") != folder
+    ]
+    hold = beside.owner.folder / "hold.sh"
+    hold.write_text(f"echo '{HOLDING}'\nsleep 600\n")
+    hold.chmod(0o644)
+    service["volumes"].append({"type": "bind", "source": str(hold), "target": INIT_HOLD, "read_only": True})
+    with side_project(beside.owner, "initialising", {"services": {"postgres": service}}) as project:
+        result = project.up()
+        containers = project.containers(beside.client)
+        if result.returncode or not containers:
+            raise Blocked("postgres did not start")
+        container = containers[0]["Id"]
+
+        def held() -> bool:
+            return HOLDING.encode() in beside.client.api.logs(container)
+
+        if not wait_until(held, beside.budget, timeout=30):
+            raise Blocked("postgres did not get as far as running its init scripts")
+        return execute(beside.client, container, probe, timeout=5)
+
+
+def _command(healthcheck: dict[str, list[str]]) -> list[str] | None:
+    match healthcheck.get("test"):
+        case ["CMD", *command]:
+            return [word.replace("$$", "$") for word in command]
+        case ["CMD-SHELL", command]:
+            return ["/bin/sh", "-c", command.replace("$$", "$")]
+    return None
+
+
+# --- experiments on the live stack --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def frozen(stack: Stack) -> dict[str, Executed]:
+    """What each service's probe says while every process of the service is frozen."""
+    probes = {
+        name: command
+        for name in LONG_RUNNING
+        if not stack.not_well[name] and (command := stack.probe_command(name)) is not None
+    }
+    containers = {name: stack.containers(name)[0] for name in probes}
+    stack.faults.freeze(containers.values())
+    try:
+        return _probe_all(stack, probes, containers)
+    finally:
+        stack.faults.thaw(containers.values())
+
+
+def _probe_all(stack: Stack, probes: dict[str, list[str]], containers: dict[str, str]) -> dict[str, Executed]:
+    if not probes:
+        return {}
+    with ThreadPoolExecutor(len(probes)) as pool:
+        done = {
+            name: pool.submit(execute, stack.client, containers[name], command, WATCHED)
+            for name, command in probes.items()
+        }
+    return {name: future.result() for name, future in done.items()}
+
+
+@pytest.fixture(scope="module")
+def busy_redis(stack: Stack, frozen: dict[str, Executed]) -> Executed:
+    """What redis' probe says while redis answers every command with an error, as it does while it loads its data."""
+    [container] = stack.containers("redis")
+    probe = stack.probe_command("redis")
+    assert probe is not None
+
+    def redis(*arguments: str, timeout: float = 5) -> Executed:
+        return execute(stack.client, container, ["redis-cli", *arguments], timeout)
+
+    redis("config", "set", "lua-time-limit", "1")
+    stuck = stack.client.api.exec_create(container, ["redis-cli", "eval", "while true do end", "0"])["Id"]
+    stack.client.api.exec_start(stuck, detach=True)
+    if not wait_until(lambda: "BUSY" in redis("ping").output, stack.budget, timeout=10):
+        raise Blocked("redis would not get busy")
+    try:
+        return execute(stack.client, container, probe, timeout=5)
+    finally:
+        redis("script", "kill")
+
+
+@dataclass
+class Outage:
+    """What was seen after the services' processes had been killed.
+
+    Attributes:
+        status: of the api's /health while the model server was down; None if nothing answered.
+        probe: the api's own probe at that time.
+        down: service -> why it did not come back, empty if it was healthy again.
+    """
+
+    status: int | None = None
+    probe: Executed | None = None
+    down: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def outage(stack: Stack) -> Outage:
+    """The model server is killed, what the api says meanwhile; then all the others are killed, too."""
+    seen = Outage()
+    well = [name for name in LONG_RUNNING if not stack.not_well[name]]
+    killed_at = time.time()
+    if "model-server" in well:
+        stack.faults.crash(stack.containers("model-server"))
+        if "api" in well:
+            _watch_api(stack, seen, killed_at)
+    others = [name for name in well if name != "model-server"]
+    stack.faults.crash(container for name in others for container in stack.containers(name))
+    seen.down = _come_back(stack, well, killed_at)
+    return seen
+
+
+def _watch_api(stack: Stack, seen: Outage, killed_at: float) -> None:
+    url = stack.url("api", API_PORT, "/health")
+    command = stack.probe_command("api")
+    assert url is not None
+
+    def is_back() -> bool:
+        return stack.events.wait("model-server", "healthy", timeout=0, after=killed_at) is not None
+
+    def noticed() -> bool:
+        response = get(url)
+        if response is not None and not (seen.status == 503):
+            seen.status = response.status_code
+        return seen.status == 503 or is_back()
+
+    wait_until(noticed, stack.budget, timeout=5)
+    if seen.status == 503 and command is not None:
+        probe = execute(stack.client, stack.containers("api")[0], command, timeout=5)
+        # Only what was seen while the model server was still down counts.
+        seen.probe = None if is_back() else probe
+
+
+def _come_back(stack: Stack, services: Sequence[str], killed_at: float) -> dict[str, str]:
+    down = {}
+    for name in services:
+        probed = stack.probe_command(name) is not None
+        died = stack.events.wait(name, "die", timeout=10, after=killed_at)
+
+        def settled(name: str = name, probed: bool = probed, died_at: float = died.at if died else killed_at) -> bool:
+            state = (stack.inspect(name) or {}).get("State", {})
+            if state.get("Status") in ("exited", "dead"):
+                return True
+            came = stack.events.wait(name, "healthy" if probed else "start", timeout=0, after=died_at)
+            return came is not None
+
+        in_time = wait_until(settled, stack.budget, COMEBACK)
+        state = (stack.inspect(name) or {}).get("State", {})
+        if state.get("Status") in ("exited", "dead"):
+            down[name] = f"stayed down with exit code {state['ExitCode']}"
+        elif not in_time:
+            down[name] = f"was not healthy again within {COMEBACK:.0f} s"
+        else:
+            down[name] = ""
+    return down
+
+
+# --- health checks ------------------------------------------------------------------------------
+
+
+@check(points=2, section="What a health check is", hint="A service without `healthcheck:` counts as fine as soon as its process runs.")
+def test_every_service_has_a_probe(stack: Stack) -> None:
+    """Every long-running service has a health check"""
+    without = [name for name in LONG_RUNNING if stack.inspect(name) and stack.probe_command(name) is None]
+    if without:
+        raise Failure(
+            f"{_and(without)} {_have(without)} no health check",
+            at=stack.model.at("services", without[0], "healthcheck"),
+            reproduce=f"docker compose ps {without[0]}      # the STATUS column says nothing about health",
+        )
+
+
+@check(points=2, section="A probe runs inside the container", hint="The command runs inside the image: use a program that is there.")
+def test_every_probe_works(stack: Stack) -> None:
+    """Every health check passes while its service is fine"""
+    for name in LONG_RUNNING:
+        state = stack.inspect(name)
+        if state is None or stack.probe_command(name) is None or state["State"]["Status"] != "running":
+            continue
+        if stack.not_well[name]:
+            log = (state["State"].get("Health") or {}).get("Log") or [{}]
+            raise Failure(
+                f"the health check of {name} never passed, although {name} runs: {_first_line(log[-1].get('Output', ''))}",
+                expected="exit code 0",
+                actual=f"exit code {log[-1].get('ExitCode', 'none: it never ended')}",
+                at=stack.model.at("services", name, "healthcheck", "test"),
+                reproduce=f"docker compose exec {name} {_shell(stack.probe_command(name))}",
+            )
+
+
+def _notices_freezing(name: str, stack: Stack, frozen: dict[str, Executed]) -> None:
+    if frozen[name].status == 0:
+        raise Failure(
+            f"the health check of {name} passed although every process of {name} was frozen",
+            expected="a probe that fails, or waits for an answer until its timeout",
+            actual=f"exit code 0 after {frozen[name].seconds:.1f} s",
+            at=stack.model.at("services", name, "healthcheck", "test"),
+            reproduce=f"docker compose kill -s STOP {name}; docker compose exec {name} {_shell(stack.probe_command(name))}; "
+            f"docker compose kill -s CONT {name}",
+        )
+
+
+ASK_THE_SERVICE = "A probe has to ask the service something that only a working service can answer."
+
+
+@check(points=1, needs=has_probe("api"), section="A probe that notices", hint=ASK_THE_SERVICE)
+def test_api_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
+    """api's health check notices a frozen api"""
+    _notices_freezing("api", stack, frozen)
+
+
+@check(points=1, needs=has_probe("model-server"), section="A probe that notices", hint=ASK_THE_SERVICE)
+def test_model_server_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
+    """model-server's health check notices a frozen server"""
+    _notices_freezing("model-server", stack, frozen)
+
+
+@check(points=1, needs=has_probe("redis"), section="A probe that notices", hint=ASK_THE_SERVICE)
+def test_redis_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
+    """redis' health check notices a frozen redis"""
+    _notices_freezing("redis", stack, frozen)
+
+
+@check(points=1, needs=has_probe("postgres"), section="A probe that notices", hint=ASK_THE_SERVICE)
+def test_postgres_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
+    """postgres' health check notices a frozen postgres"""
+    _notices_freezing("postgres", stack, frozen)
+
+
+@check(
+    points=1,
+    needs=has_probe("redis"),
+    section="redis: an answer is not yet a good answer",
+    hint="`redis-cli --help` has an option that turns an error reply into an exit code; or look for PONG in what it prints.",
+)
+def test_redis_probe_notices_errors(stack: Stack, frozen: dict[str, Executed], busy_redis: Executed) -> None:
+    """redis' health check notices error replies"""
+    if frozen["redis"].status == 0:
+        raise Blocked("redis' health check does not ask redis at all")
+    if busy_redis.status == 0:
+        raise Failure(
+            "redis answered every command with an error (BUSY), and its health check still passed",
+            expected="an exit code other than 0",
+            actual=f"exit code 0, output: {_first_line(busy_redis.output)}",
+            at=stack.model.at("services", "redis", "healthcheck", "test"),
+            reproduce="docker compose exec redis redis-cli no-such-command; docker compose exec redis redis-cli -e no-such-command",
+        )
+
+
+@check(
+    points=2,
+    section="postgres: the server that runs the init scripts",
+    hint="The temporary server listens on its Unix socket only: ask over TCP.",
+)
+def test_postgres_probe_is_not_fooled(beside: Stack, initialising: Executed | None) -> None:
+    """postgres' health check fails while the init scripts run"""
+    if initialising is None:
+        raise Blocked("postgres has no health check")
+    if initialising.status == 0:
+        raise Failure(
+            "postgres was still running its init scripts, and its health check already passed",
+            expected="a failing health check until the real server answers",
+            actual=f"exit code 0, output: {_first_line(initialising.output)}",
+            at=beside.model.at("services", "postgres", "healthcheck", "test"),
+            reproduce="docker compose logs postgres      # two servers start, one after the other",
+        )
+
+
+# --- start-up order -----------------------------------------------------------------------------
+
+LONG_FORM = "`depends_on` has a long form with a condition for each service."
+
+
+def _waits(stack: Stack, rehearsed: dict[str, Rehearsal], other: str) -> None:
+    """Fails if api was started before ``other`` was healthy, in the live stack or when ``other`` never was."""
+    where = stack.model.at("services", "api", "depends_on", other)
+    reproduce = "docker compose down; docker compose up -d; docker compose events --since 1m --until 0s | grep -E 'start|health_status'"
+    started = stack.events.find("api", "start")
+    ready = stack.events.find(other, "healthy")
+    if started and (not ready or started[0].at < ready[0].at):
+        early = f"{ready[0].at - started[0].at:.1f} s " if ready else ""
+        raise Failure(f"api started {early}before {other} was healthy", at=where, reproduce=reproduce)
+    if "api" in rehearsed[other].started:
+        raise Failure(
+            f"api does not wait until {other} is healthy: it was started although {other} never became healthy",
+            expected=f"api is not started before {other} is healthy",
+            actual="this time it came second by luck only",
+            at=where,
+            reproduce=f"docker compose config api | grep -A 4 '{other}:'      # which condition is waited for?",
+        )
+
+
+@check(points=1, needs=has_probe("redis"), section="depends_on and its three conditions", hint=LONG_FORM)
+def test_api_waits_for_redis(stack: Stack, rehearsed: dict[str, Rehearsal]) -> None:
+    """api starts only after redis is healthy"""
+    _waits(stack, rehearsed, "redis")
+
+
+@check(points=1, needs=has_probe("postgres"), section="depends_on and its three conditions", hint=LONG_FORM)
+def test_api_waits_for_postgres(stack: Stack, rehearsed: dict[str, Rehearsal]) -> None:
+    """api starts only after postgres is healthy"""
+    _waits(stack, rehearsed, "postgres")
+
+
+@check(points=1, needs=has_probe("model-server"), section="depends_on and its three conditions", hint=LONG_FORM)
+def test_api_waits_for_model_server(stack: Stack, rehearsed: dict[str, Rehearsal]) -> None:
+    """api starts only after model-server is healthy"""
+    _waits(stack, rehearsed, "model-server")
+
+
+@check(
+    points=1,
+    section="depends_on and its three conditions",
+    hint="One of the three conditions means: has ended, and with exit code 0.",
+)
+def test_model_server_waits_for_model_init(beside: Stack, rehearsed: dict[str, Rehearsal]) -> None:
+    """model-server starts only after model-init succeeded"""
+    if "model-server" in rehearsed[ONE_SHOT].started:
+        raise Failure(
+            "model-server was started although model-init had failed (exit code 1)",
+            expected="model-server is started only when the weights are in the volume",
+            at=beside.model.at("services", "model-server", "depends_on", ONE_SHOT),
+            reproduce="docker compose config model-server | grep -A 3 depends_on",
+        )
+
+
+@check(
+    points=1,
+    section="depends_on and its three conditions",
+    hint="api may wait for model-init itself, or for a service that does.",
+)
+def test_api_is_not_started_without_weights(beside: Stack, rehearsed: dict[str, Rehearsal]) -> None:
+    """api is not started when model-init fails"""
+    if "api" in rehearsed[ONE_SHOT].started:
+        raise Failure(
+            "api was started although model-init had failed (exit code 1)",
+            expected="api is not started",
+            at=beside.model.at("services", "api", "depends_on", ONE_SHOT),
+            reproduce="docker compose config api | grep -A 12 depends_on",
+        )
+
+
+@check(points=1, needs=healthy("model-init", "api"), section="depends_on and its three conditions", hint=LONG_FORM)
+def test_start_up_order(stack: Stack) -> None:
+    """In the live stack, api starts after model-init has finished"""
+    ended = stack.events.find(ONE_SHOT, "die")
+    started = stack.events.find("api", "start")
+    if not ended or ended[0].at > started[0].at:
+        early = f"{ended[0].at - started[0].at:.1f} s " if ended else ""
+        raise Failure(
+            f"api started {early}before model-init had finished",
+            at=stack.model.at("services", "api", "depends_on"),
+            reproduce="docker compose down -v; docker compose up -d; docker compose events --since 1m --until 0s | grep -E 'start|die'",
+        )
+
+
+# --- when something breaks ----------------------------------------------------------------------
+
+
+@check(
+    points=2,
+    needs=healthy("api", "model-server"),
+    section="What the api's own health means",
+    hint="api/health.py decides: which of its dependencies can the api not do without?",
+)
+def test_api_health_turns_503(stack: Stack, frozen: dict[str, Executed], outage: Outage) -> None:
+    """api's /health answers 503 when it cannot serve"""
+    if outage.status != 503:
+        raise Failure(
+            "the model server was down, so that api could not answer a single prediction",
+            expected="GET /health answers 503",
+            actual=f"it answered {outage.status}" if outage.status else "nothing answered",
+            at="api/health.py",
+            reproduce="docker compose stop model-server; curl -i http://localhost:8000/health; docker compose start model-server",
+        )
+
+
+@check(
+    points=1,
+    needs=has_probe("api", "model-server"),
+    section="A probe that notices",
+    hint="An HTTP answer is not yet a good one: the probe has to look at the status, too.",
+)
+def test_api_probe_notices_503(stack: Stack, frozen: dict[str, Executed], outage: Outage) -> None:
+    """api's health check fails while /health answers 503"""
+    if outage.probe is None:
+        raise Blocked("api's /health did not answer 503 while the model server was down")
+    if frozen["api"].status == 0:
+        raise Blocked("api's health check does not ask the api at all")
+    if outage.probe.status == 0:
+        raise Failure(
+            "api answered 503 (it could not serve), and its health check still passed",
+            expected="an exit code other than 0",
+            actual=f"exit code 0, output: {_first_line(outage.probe.output)}",
+            at=stack.model.at("services", "api", "healthcheck", "test"),
+            reproduce=f"docker compose stop model-server; docker compose exec api {_shell(stack.probe_command('api'))}; echo $?",
+        )
+
+
+@check(
+    points=2,
+    needs=healthy("api", "model-server", "redis", "postgres"),
+    section="restart: what happens after a crash",
+    hint="Without `restart:` a service that has crashed stays down.",
+)
+def test_crashed_services_come_back(stack: Stack, frozen: dict[str, Executed], outage: Outage) -> None:
+    """A service that crashed is restarted and healthy again"""
+    down = {name: why for name, why in outage.down.items() if why}
+    if down:
+        first = next(iter(down))
+        raise Failure(
+            "after its process was killed, " + ", ".join(f"{name} {why}" for name, why in down.items()),
+            expected="restarted, and healthy again",
+            at=stack.model.at("services", first, "restart"),
+            reproduce=f"docker inspect --format '{{{{.HostConfig.RestartPolicy.Name}}}}' $(docker compose ps -aq {first})",
+        )
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _have(names: Sequence[str]) -> str:
+    return "have" if len(names) > 1 else "has"
+
+
+def _first_line(output: str) -> str:
+    return next((line.strip() for line in output.splitlines() if line.strip()), "it printed nothing")
+
+
+def _shell(command: Sequence[str] | None) -> str:
+    import shlex
+
+    return shlex.join(command or [])

@@ -1,0 +1,188 @@
+"""The command line: arguments become calls, results become an exit status.
+
+    0 full marks   1 not full marks   2 wrong usage or an unreadable submission
+    3 this machine cannot grade       4 the grader's own fault       130 interrupted with Ctrl-C
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import click
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from grader import catalog
+from grader.errors import GraderError, MachineError, UsageError
+
+INTERRUPTED = 130
+
+
+class Format(StrEnum):
+    """What a report is written as."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class _GradeByDefault(TyperGroup):
+    """``exercise-04`` as the first word means ``grade exercise-04``."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["grade", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=_GradeByDefault,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Grade the workbook's exercises: python -m grader exercise-04",
+)
+
+
+@app.command(hidden=True)
+def grade(
+    exercise: Annotated[str, typer.Argument(help="exercise-04, 04 or 04-health-checks")],
+    submission: Annotated[
+        Path | None, typer.Option("--submission", "-s", help="A folder, .zip, .tar.gz or compose file. Default: the exercise's own folder.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this check; may be given several times.")] = None,
+    static: Annotated[bool, typer.Option("--static", help="Only the checks that need no Docker engine.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running, to look around in it.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds, instead of the exercise's own time budget.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f")] = Format.TEXT,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the report to this file.")] = None,
+) -> None:
+    """Grade one exercise: python -m grader exercise-04"""
+    from grader import grading
+    from grader.progress import progress_on
+    from grader.render import render
+
+    chosen = catalog.find(exercise)
+    request = grading.Request(chosen, submission or chosen.folder, tuple(only or ()), static, keep, timeout)
+    if output is not None and not output.resolve().parent.is_dir():
+        raise UsageError(f"There is no folder {output.resolve().parent} to write the report to.", "Make it first.")
+    with progress_on(sys.stderr) as listener:
+        outcome = grading.grade(request, listener)
+    text = render(outcome.report, format.value, to_terminal=output is None and sys.stdout.isatty())
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, "utf-8")
+        print(f"The report is in {output}.", file=sys.stderr)
+    if outcome.kept_project:
+        print(
+            f"\nThe stack is still running. Look at it:  docker compose -p {outcome.kept_project} ps -a\n"
+            f"Remove it:                               python -m grader clean --kept",
+            file=sys.stderr,
+        )
+    raise typer.Exit(outcome.report.exit_status)
+
+
+@app.command("list")
+def list_exercises() -> None:
+    """The exercises there are."""
+    for exercise in catalog.exercises():
+        print(f"{exercise.name}  {exercise.key:24}{exercise.title}")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine has and lacks for grading."""
+    from grader.setup import doctor as doctors
+
+    findings = doctors.examine()
+    Console().print(doctors.table(findings))
+    if not doctors.can_grade(findings):
+        raise MachineError("This machine cannot grade yet.", "Mend the lines marked above; make setup does most of it.")
+
+
+@app.command()
+def images() -> None:
+    """Pull or build the images that the workbook needs."""
+    from grader.engine.images import ensure
+
+    ensure(_say)
+
+
+@app.command()
+def setup() -> None:
+    """Set up what is missing: engine, secrets, images."""
+    from grader.setup import run
+
+    run(_say)
+
+
+@app.command()
+def clean(
+    kept: Annotated[bool, typer.Option("--kept", help="Also what --keep left running on purpose.")] = False,
+) -> None:
+    """Remove what a killed grading left behind: its containers, networks, volumes and images."""
+    from grader.engine import sweep
+    from grader.engine.connection import connect
+
+    swept = sweep.clean(connect(), kept_too=kept)
+    if not swept.total:
+        print("Nothing was left behind.")
+        return
+    counts = {name: count for name, count in vars(swept).items() if count}
+    print("Removed " + ", ".join(f"{count} {name[:-1] if count == 1 else name}" for name, count in counts.items()) + ".")
+
+
+@app.command()
+def schema() -> None:
+    """The JSON schema of the reports that --format json writes."""
+    import json
+
+    from grader.results import schema as report_schema
+
+    print(json.dumps(report_schema(), indent=2))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the command line and end with the exit status that says what happened."""
+    try:
+        status = app(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        status = done.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except GraderError as error:
+        _explain(error)
+        status = error.exit_status
+    except (KeyboardInterrupt, click.Abort):
+        _say("\nInterrupted. Everything that was started has been removed again.")
+        status = INTERRUPTED
+    except BrokenPipeError:
+        status = 1
+    except Exception as error:  # whatever it is, it is not the student's fault, and says so
+        traceback.print_exc()
+        _explain(GraderError(f"The grader has a fault of its own: {error!r}", "Please report it with the lines above."))
+        status = 4
+    _leave(int(status or 0))
+
+
+def _explain(error: GraderError) -> None:
+    _say(error.what)
+    if error.fix:
+        _say(error.fix)
+
+
+def _leave(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(status)

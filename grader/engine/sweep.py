@@ -1,0 +1,168 @@
+"""What gradings own on the engine, and removing what a killed one left behind: that and nothing else.
+
+Everything a grading makes carries the label ``org.compose-course.grading`` with its owner: which
+machine, which process, started when. What has no such label is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import psutil
+from docker.errors import APIError, NotFound
+
+from grader.rewrite import LABEL
+
+# Project names begin so; the folder of private copies has one folder for each.
+PREFIX = "grading"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that a grading belongs to, written as ``machine/pid/started/project``."""
+
+    machine: str
+    pid: int
+    started: int
+    project: str
+
+    @classmethod
+    def new(cls) -> Owner:
+        """This process, with a project name that no other grading has."""
+        started = int(psutil.Process().create_time())
+        return cls(_machine(), os.getpid(), started, f"{PREFIX}-{uuid.uuid4().hex[:10]}")
+
+    @classmethod
+    def parse(cls, label: str) -> Owner | None:
+        """The owner that a label names; None if the label is not one of ours."""
+        parts = label.split("/")
+        if len(parts) != 4 or not parts[1].isdigit() or not parts[2].isdigit():
+            return None
+        return cls(parts[0], int(parts[1]), int(parts[2]), parts[3])
+
+    def __str__(self) -> str:
+        return f"{self.machine}/{self.pid}/{self.started}/{self.project}"
+
+    @property
+    def folder(self) -> Path:
+        """Where this grading keeps its private copy and the file it starts."""
+        return state_folder() / self.project
+
+    def gone(self) -> bool:
+        """Whether the process has ended; an owner on another machine is never said to be gone."""
+        if self.machine != _machine():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            return int(process.create_time()) != self.started or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+
+def state_folder() -> Path:
+    """Where private copies lie while they are graded: one folder per user, readable by nobody else."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    folder = Path(tempfile.gettempdir()).resolve() / f"compose-course-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
+
+
+def keep(owner: Owner) -> None:
+    """Mark a grading as kept on purpose (``--keep``), so that ``clean`` leaves it alone."""
+    (state_folder() / f"{owner.project}.kept").write_text(str(owner))
+
+
+def kept() -> set[str]:
+    """The project names of gradings kept on purpose."""
+    return {path.stem for path in state_folder().glob("*.kept")}
+
+
+@dataclass
+class Swept:
+    """How many of each were removed."""
+
+    containers: int = 0
+    networks: int = 0
+    volumes: int = 0
+    images: int = 0
+    folders: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.containers + self.networks + self.volumes + self.images + self.folders
+
+
+def clean(client: docker.DockerClient, *, kept_too: bool = False) -> Swept:
+    """Remove everything whose grading's process is gone.
+
+    Args:
+        kept_too: also what ``--keep`` left on purpose.
+    """
+    spared = set() if kept_too else kept()
+
+    def abandoned(label: str) -> bool:
+        owner = Owner.parse(label)
+        return owner is not None and owner.project not in spared and owner.gone()
+
+    swept = remove(client, abandoned)
+    for folder in state_folder().glob(f"{PREFIX}-*"):
+        label = folder / "owner"
+        if folder.is_dir() and abandoned(label.read_text() if label.is_file() else ""):
+            shutil.rmtree(folder, ignore_errors=True)
+            swept.folders += not folder.exists()
+        elif kept_too and folder.suffix == ".kept":
+            folder.unlink(missing_ok=True)
+    return swept
+
+
+def remove(client: docker.DockerClient, wanted: Callable[[str], bool]) -> Swept:
+    """Remove every container, network, volume and image whose grading label is ``wanted``."""
+    swept = Swept()
+    mine = {"label": LABEL}
+    for container in client.api.containers(all=True, filters=mine):
+        if wanted(container["Labels"][LABEL]):
+            swept.containers += _removed(lambda c=container: client.api.remove_container(c["Id"], v=True, force=True))
+    for network in client.api.networks(filters=mine):
+        if wanted(network["Labels"][LABEL]):
+            swept.networks += _removed(lambda n=network: client.api.remove_network(n["Id"]))
+    for volume in client.api.volumes(filters=mine).get("Volumes") or []:
+        if wanted(volume["Labels"][LABEL]):
+            swept.volumes += _removed(lambda v=volume: client.api.remove_volume(v["Name"]))
+    for image in client.api.images(filters=mine):
+        if wanted(image["Labels"][LABEL]):
+            swept.images += _removed(lambda i=image: client.api.remove_image(i["Id"], force=True))
+    return swept
+
+
+def _removed(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except NotFound:
+        return False
+    except APIError as error:
+        # Somebody else is removing it at this moment, or it is still in use: `clean` can be run again.
+        if error.status_code in (409, 500):
+            return False
+        raise
+    return True
+
+
+def _machine() -> str:
+    # A pid means something only within one boot of one machine and one PID namespace.
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+        return f"{boot}-{namespace}"
+    except OSError:
+        return f"{socket.gethostname()}-{int(psutil.boot_time())}"

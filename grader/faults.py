@@ -1,0 +1,92 @@
+"""Faults that the engine did not order: a process that freezes, a process that is killed.
+
+``docker pause`` would stop the engine's own probing and ``docker kill`` counts as a stop on request,
+so that no restart policy applies (moby ``daemon/kill.go``, ``daemon/health.go``). Signals from the
+engine's host are the real thing: a helper container that shares only the host's process table sends them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+
+import docker
+from docker.models.containers import Container
+
+from grader.errors import InternalError
+from grader.rewrite import LABEL
+
+IMAGE = "python:3.11-slim"
+
+
+class Faults:
+    """Sends signals to the processes of containers.
+
+    Its helper starts in the background, as the stack does, so that nobody waits for it.
+    """
+
+    def __init__(self, client: docker.DockerClient, owner: str) -> None:
+        self._client = client
+        self._owner = owner
+        self._helper: Container | None = None
+        self._error: Exception | None = None
+        self._starter = threading.Thread(target=self._start, name="fault helper", daemon=True)
+
+    def __enter__(self) -> Faults:
+        self._starter.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._starter.join()
+        if self._helper is not None:
+            self._helper.remove(force=True)
+
+    def freeze(self, containers: Iterable[str]) -> None:
+        """Stop every process in ``containers`` where it stands; the kernel still accepts connections for them."""
+        self._signal("STOP", self._all_processes(containers))
+
+    def thaw(self, containers: Iterable[str]) -> None:
+        """Let every process in ``containers`` go on."""
+        self._signal("CONT", self._all_processes(containers))
+
+    def crash(self, containers: Iterable[str]) -> None:
+        """Kill the main process of each of ``containers``, as a crash or the kernel's OOM killer does."""
+        pids = (self._client.api.inspect_container(c)["State"]["Pid"] for c in containers)
+        self._signal("KILL", [pid for pid in pids if pid])
+
+    def _all_processes(self, containers: Iterable[str]) -> list[int]:
+        pids: list[int] = []
+        for container in containers:
+            table = self._client.api.top(container, ps_args="-eo pid")
+            pids += [int(row[0]) for row in table["Processes"]]
+        return pids
+
+    def _signal(self, name: str, pids: list[int]) -> None:
+        if not pids:
+            return
+        self._starter.join()
+        if self._helper is None:
+            raise InternalError(f"The container that sends signals did not start: {self._error}")
+        status, output = self._helper.exec_run(["sh", "-c", f"kill -{name} {' '.join(map(str, pids))}"])
+        # A process may end between being listed and being signalled; then there is nothing left to do.
+        if status and b"No such process" not in output:
+            raise InternalError(f"Sending SIG{name} failed: {output.decode(errors='replace')}")
+
+    def _start(self) -> None:
+        try:
+            self._helper = self._client.containers.run(
+                IMAGE,
+                ["sleep", "infinity"],
+                detach=True,
+                init=True,
+                pid_mode="host",
+                network_mode="none",
+                read_only=True,
+                cap_drop=["ALL"],
+                cap_add=["KILL"],
+                security_opt=["no-new-privileges"],
+                labels={LABEL: self._owner},
+            )
+        except Exception as error:  # told to whoever needs the helper first
+            self._error = error

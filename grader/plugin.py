@@ -1,0 +1,274 @@
+"""The pytest plugin: what a check is, and how its end becomes a verdict.
+
+    @check(points=2, needs=healthy("postgres"), hint="…", section="…")
+    def test_api_waits_for_postgres(stack):
+        '''api starts after postgres is healthy'''
+
+Only ``Failure`` means failed. An unmet ``needs`` is blocked. ``NotRun`` (no GPU, no image) takes the
+points out of the maximum. Any other exception is the grader's fault, and shown as such.
+"""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from grader.budget import Budget, BudgetExceeded
+from grader.catalog import Exercise
+from grader.model import Model
+from grader.results import CheckResult, Verdict
+from grader.stack import Stack
+from grader.text import printable
+
+Need = Callable[[Stack], str]
+"""Given the settled stack: why the check cannot be made, empty if it can."""
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """What ``@check`` says about a check; see there."""
+
+    points: float
+    needs: tuple[Need, ...]
+    hint: str
+    section: str
+
+
+def check(*, points: float, needs: Need | Sequence[Need] = (), hint: str = "", section: str = "") -> Callable[[F], F]:
+    """Make a test function a check; its docstring is the title that students read.
+
+    Args:
+        points: what passing is worth.
+        needs: what has to be well on the stack before the check means anything.
+        hint: one sentence that helps, without giving the answer away.
+        section: the heading in the lesson that teaches it.
+    """
+    rubric = Rubric(points, (needs,) if callable(needs) else tuple(needs), hint, section)
+    return pytest.mark.check(rubric)
+
+
+class Failure(AssertionError):
+    """The submission does not do what the check demands.
+
+    Args:
+        message: what was seen, in a sentence.
+        expected, actual: the two values, where there are two.
+        at: ``file:line``.
+        reproduce: a command that shows the same thing.
+        hint: replaces the check's own hint where what was seen allows a better one.
+    """
+
+    def __init__(
+        self, message: str, *, expected: str = "", actual: str = "", at: str = "", reproduce: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.actual = actual
+        self.at = at
+        self.reproduce = reproduce
+        self.hint = hint
+
+
+class Blocked(Exception):
+    """Something else has to be mended before this check means anything."""
+
+
+class NotRun(Exception):
+    """This machine lacks what the check needs; its points leave the maximum."""
+
+
+def healthy(*services: str) -> Need:
+    """A need: all of ``services`` came up, and became healthy where they have a health check."""
+
+    def need(stack: Stack) -> str:
+        return next((why for name in services if (why := stack.not_well[name])), "")
+
+    return need
+
+
+def has_probe(*services: str) -> Need:
+    """A need: each of ``services`` has a health check, and it passes."""
+
+    def need(stack: Stack) -> str:
+        for name in services:
+            if why := stack.not_well[name]:
+                return why
+            if stack.probe_command(name) is None:
+                return f"{name} has no health check"
+        return ""
+
+    return need
+
+
+class Listener(Protocol):
+    """Is told what the grading is doing, as it does it."""
+
+    def stage(self, what: str) -> None:
+        """A stage has begun."""
+
+    def finished(self, result: CheckResult, done: int, total: int) -> None:
+        """A check has its verdict."""
+
+
+class GradingPlugin:
+    """One grading as pytest sees it: fixtures ``model`` and ``stack``, and a result for each check.
+
+    Args:
+        start: enters the stack, which then comes up in the background; called at most once.
+        only: the names of the checks to run; all if empty.
+        static: run only the checks that need no engine.
+    """
+
+    def __init__(
+        self,
+        exercise: Exercise,
+        model: Model,
+        start: Callable[[], Stack],
+        budget: Budget,
+        listener: Listener,
+        only: Sequence[str] = (),
+        static: bool = False,
+    ) -> None:
+        self.exercise = exercise
+        self.results: dict[str, CheckResult] = {}
+        self.out_of_time = False
+        self.broken = ""
+        self._model = model
+        self._start = start
+        self._stack: Stack | None = None
+        self._budget = budget
+        self._listener = listener
+        self._only = set(only)
+        self._static = static
+        self._total = 0
+
+    # --- fixtures --------------------------------------------------------------------------
+
+    @pytest.fixture(scope="session")
+    def model(self) -> Model:
+        """What the learner wrote, resolved."""
+        return self._model
+
+    @pytest.fixture(scope="session")
+    def beside(self) -> Stack:
+        """The stack while it may still be coming up: for experiments in projects of their own."""
+        if self._stack is None:
+            self._stack = self._start()
+        return self._stack
+
+    @pytest.fixture(scope="session")
+    def stack(self) -> Stack:
+        """The live stack, once every service is well or will not be."""
+        return self._settled_stack()
+
+    # --- hooks -----------------------------------------------------------------------------
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.addinivalue_line("markers", "check(rubric): what a check is worth and needs")
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        items.sort(key=_cost)
+        items[:] = [item for item in items if not self._only or item.name in self._only]
+        if self._static:
+            items[:] = [item for item in items if _cost(item) == 0]
+        self._total = len(items)
+        if any(_cost(item) for item in items):
+            self._listener.stage("starting the stack")
+            self._stack = self._start()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Before any fixture: a check whose needs are unmet must not start an experiment."""
+        if self._budget.spent:
+            raise BudgetExceeded
+        if _cost(item) == 2:
+            stack = self._settled_stack()
+            for need in _rubric(item).needs:
+                if why := need(stack):
+                    raise Blocked(why)
+
+    def _settled_stack(self) -> Stack:
+        if self._stack is None:
+            self._stack = self._start()
+        if not self._stack.settled:
+            self._listener.stage("waiting until every service is healthy")
+            self._stack.settle()
+            self._listener.stage("running the checks")
+        return self._stack
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+        report = yield
+        if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
+            # The first check that needs the stack pays for its start; that is no time of the check's own.
+            seconds = call.duration if call.when == "call" else 0.0
+            self._record(item, call.excinfo.value if call.excinfo else None, seconds)
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.broken = str(report.longrepr)
+
+    def _record(self, item: pytest.Item, error: BaseException | None, seconds: float) -> None:
+        rubric = _rubric(item)
+        verdict, extra = _verdict(error)
+        self.out_of_time |= isinstance(error, BudgetExceeded)
+        if verdict in (Verdict.FAILED,):
+            extra.setdefault("hint", rubric.hint)
+            extra["hint"] = extra["hint"] or rubric.hint
+            extra["section"] = f"{self.exercise.lesson}: {rubric.section}" if rubric.section else self.exercise.lesson
+        result = CheckResult(
+            name=item.name,
+            title=title(item),
+            verdict=verdict,
+            points=rubric.points,
+            seconds=round(seconds, 3),
+            **extra,
+        )
+        self.results[item.name] = result
+        self._listener.finished(result, len(self.results), self._total)
+
+
+def title(item: pytest.Item) -> str:
+    """The first line of the check's docstring."""
+    doc = inspect.getdoc(getattr(item, "function", None)) or item.name
+    return doc.splitlines()[0]
+
+
+def _rubric(item: pytest.Item) -> Rubric:
+    marker = item.get_closest_marker("check")
+    if marker is None:
+        raise TypeError(f"{item.nodeid} lacks @check")
+    rubric: Rubric = marker.args[0]
+    return rubric
+
+
+def _cost(item: pytest.Item) -> int:
+    """0: needs no engine. 1: a project of its own beside the stack. 2: the whole live stack."""
+    names = getattr(item, "fixturenames", ())
+    return 2 if "stack" in names else 1 if "beside" in names else 0
+
+
+def _verdict(error: BaseException | None) -> tuple[Verdict, dict[str, str]]:
+    match error:
+        case None:
+            return Verdict.PASSED, {}
+        case Failure():
+            fields = ("message", "expected", "actual", "at", "reproduce", "hint")
+            return Verdict.FAILED, {name: printable(getattr(error, name)) for name in fields}
+        case BudgetExceeded():
+            return Verdict.BLOCKED, {"message": "the time budget was over before this check"}
+        case Blocked():
+            return Verdict.BLOCKED, {"message": printable(str(error))}
+        case NotRun():
+            return Verdict.NOT_RUN, {"message": printable(str(error))}
+    trace = "".join(traceback.format_exception(error)[-3:])
+    return Verdict.ERROR, {"message": f"the grader's own fault: {printable(trace)}"}

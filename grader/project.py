@@ -1,0 +1,102 @@
+"""One compose project that the grader starts: testcontainers' ``DockerCompose`` with what it lacks.
+
+It has no project name, environment, timeout or way to stop an ``up`` that waits for ever
+(testcontainers 4.15, ``testcontainers/compose/compose.py``); these are added here and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import docker
+from testcontainers.compose import DockerCompose
+
+from grader import compose
+from grader.events import PROJECT_LABEL
+
+STOP_TIMEOUT = 60.0  # seconds for `down`; with -t 0 it takes about one
+
+
+class Project(DockerCompose):
+    """A named project started from one resolved file.
+
+    Args:
+        name: the project's name.
+        config: the whole compose file, as a mapping.
+        folder: where the file is written and relative paths begin.
+    """
+
+    def __init__(self, name: str, config: Mapping[str, Any], folder: Path) -> None:
+        self.name = name
+        self.file = folder / f"{name}.json"
+        self.file.write_text(json.dumps(config, indent=1), "utf-8")
+        self._aborted = threading.Event()
+        super().__init__(context=folder, compose_file_name=str(self.file), wait=False)
+
+    @property
+    def compose_command_property(self) -> list[str]:  # type: ignore[override]
+        """``docker compose -p NAME -f FILE``."""
+        return [compose.docker_command(), "compose", "-p", self.name, "-f", str(self.file)]
+
+    def up(self, *, build: bool = False) -> CompletedProcess[bytes]:
+        """Start everything; blocks while Compose waits for conditions. The exit status is in the result.
+
+        Unlike ``start`` it raises nothing when ``up`` fails: what failed is evidence, not an accident.
+        """
+        self.build = build
+        try:
+            self.start()
+        except subprocess.CalledProcessError as error:
+            return CompletedProcess(error.cmd, error.returncode, error.stdout, error.stderr)
+        return CompletedProcess(["docker", "compose", "up"], 0, b"", b"")
+
+    def containers(self, client: docker.DockerClient) -> list[dict[str, Any]]:
+        """What the engine lists of this project, running or not."""
+        found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"})
+        return found
+
+    def abort(self) -> None:
+        """Make an ``up`` that is running in another thread return."""
+        self._aborted.set()
+
+    def stop(self, down: bool = True) -> None:
+        """Remove the project's containers, networks and volumes, without grace.
+
+        No file is named: a file could claim a foreign volume, and ``down -v`` would delete it.
+        """
+        self._aborted.clear()
+        command = [compose.docker_command(), "compose", "-p", self.name]
+        command += ["down", "--volumes", "--timeout", "0", "--remove-orphans"] if down else ["stop"]
+        self._run_command(command, timeout=STOP_TIMEOUT)
+
+    def _run_command(
+        self, cmd: str | list[str], context: str | None = None, timeout: float | None = None
+    ) -> CompletedProcess[bytes]:
+        process = subprocess.Popen(
+            cmd,
+            cwd=context or str(self.context),
+            env=compose.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C belongs to the grader, which tears down in order
+        )
+        deadline = time.monotonic() + timeout if timeout else None
+        while True:
+            try:
+                stdout, stderr = process.communicate(timeout=0.05)
+                break
+            except subprocess.TimeoutExpired:
+                if self._aborted.is_set() or (deadline and time.monotonic() > deadline):
+                    process.kill()
+        result = CompletedProcess(cmd, process.returncode, stdout, stderr)
+        if result.returncode:
+            raise subprocess.CalledProcessError(result.returncode, cmd, stdout, stderr)
+        return result

@@ -1,0 +1,269 @@
+"""The learner's stack, live: started once per grading, watched, and always torn down.
+
+``__enter__`` returns at once while the stack comes up in the background, so that checks which do not need
+it can run meanwhile; ``settle`` waits until every service is well or cannot get well any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from subprocess import CompletedProcess
+from types import TracebackType
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from grader.budget import Budget
+from grader.engine import sweep
+from grader.errors import InternalError
+from grader.events import PROJECT_LABEL, SERVICE_LABEL, EventLog
+from grader.faults import Faults
+from grader.model import Model
+from grader.project import Project
+from grader.results import PostMortem
+from grader.text import last_lines, printable
+
+POLL = 0.1  # seconds between two looks at the containers while the stack settles
+# A probe that ends so never ran: "cannot execute", "not found", and the engine's own -1.
+NEVER_RAN = frozenset({-1, 126, 127})
+HOPELESS_AFTER = 5  # such results in a row
+
+
+class Stack:
+    """One learner's stack.
+
+    Args:
+        model: what the learner wrote, resolved.
+        config: what is started: the model, rewritten for grading.
+        patience: seconds after its start in which a service's health check has to pass.
+    """
+
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        model: Model,
+        config: Mapping[str, Any],
+        owner: sweep.Owner,
+        patience: float,
+        budget: Budget,
+    ) -> None:
+        self.client = client
+        self.model = model
+        self.budget = budget
+        self.config = config
+        self.owner = owner
+        self.start_problem = ""
+        self.seconds_to_settle = 0.0
+        self._patience = patience
+        self._project = Project(owner.project, config, owner.folder)
+        self._builds = any("build" in service for service in config["services"].values())
+        self._up: CompletedProcess[bytes] | None = None
+        self._upper = threading.Thread(target=self._run_up, name="compose up", daemon=True)
+        self.settled = False
+        # Service -> why it was not well when the stack had settled, empty if it was. What checks do to the
+        # stack later changes nothing here.
+        self.not_well: dict[str, str] = {}
+        self.faults = Faults(client, str(owner))
+
+    # --- life ------------------------------------------------------------------------------
+
+    def __enter__(self) -> Stack:
+        self._began = time.monotonic()
+        self.events = EventLog(self.client, self.owner.project)
+        self._upper.start()
+        self.faults.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._project.abort()
+        self._upper.join()
+        self.events.close()
+        self.faults.__exit__(kind, error, trace)
+        self.down()
+
+    def leave_running(self) -> None:
+        """End the grader's part but let the stack run on (``--keep``)."""
+        self._upper.join()
+        self.events.close()
+        self.faults.__exit__(None, None, None)
+        sweep.keep(self.owner)
+
+    def down(self) -> None:
+        """Remove all that this grading made on the engine.
+
+        Raises:
+            InternalError: something would not go; says what to do.
+        """
+        problem = ""
+        try:
+            self._project.stop()
+        except Exception as error:  # the sweep below removes what `down` could not
+            problem = str(error)
+        mine = str(self.owner)
+        sweep.remove(self.client, lambda label: label == mine)
+        left = self.client.api.containers(all=True, filters={"label": f"{sweep.LABEL}={mine}"})
+        if left:
+            raise InternalError(
+                f"Containers of this grading could not be removed: {[c['Names'][0] for c in left]}. {problem}",
+                "Remove them with:\n    python -m grader clean",
+            )
+
+    def _run_up(self) -> None:
+        self._up = self._project.up(build=self._builds)
+
+    # --- coming up -------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Wait until every service is well, or it is clear that it will not be.
+
+        Raises:
+            BudgetExceeded: the grading's time is over first.
+        """
+        if self.settled:
+            return
+        while True:
+            self.budget.at_most(0)
+            states = {name: self._inspect_all(name) for name in self.model.services}
+            hopeless = [name for name in states if any(self._hopeless(state) for state in states[name])]
+            if self._up is not None:
+                if self._up.returncode or all(self._final(name, states[name]) for name in states):
+                    break
+            elif hopeless or self._standstill():
+                self._project.abort()
+                self._upper.join()
+                break
+            time.sleep(POLL)
+        self.seconds_to_settle = time.monotonic() - self._began
+        self.not_well = {name: self.why_not_well(name) for name in self.model.services}
+        self.start_problem = self._problem(hopeless)
+        self.settled = True
+
+    def _standstill(self) -> bool:
+        """`up` still waits for a condition, but nothing has happened for as long as patience lasts."""
+        events = self.events.all()
+        if not events:  # images may still be being built; only the budget bounds that
+            return not self._builds and time.monotonic() - self._began > self._patience
+        return time.time() - max(event.at for event in events) > self._patience
+
+    def _final(self, name: str, states: list[dict[str, Any]]) -> bool:
+        if not states:
+            return bool(self.model.services[name].config.get("profiles"))
+        return all(self._final_state(state) for state in states)
+
+    def _final_state(self, state: dict[str, Any]) -> bool:
+        if state["State"]["Status"] != "running":
+            return state["State"]["Status"] in ("exited", "dead", "created")
+        health = state["State"].get("Health")
+        if health is None or health["Status"] in ("healthy", "unhealthy", "none"):
+            return True
+        return self._hopeless(state) or _age(state) > self._patience
+
+    @staticmethod
+    def _hopeless(state: dict[str, Any]) -> bool:
+        log = (state["State"].get("Health") or {}).get("Log") or []
+        return len(log) >= HOPELESS_AFTER and all(entry["ExitCode"] in NEVER_RAN for entry in log)
+
+    def _problem(self, hopeless: list[str]) -> str:
+        if hopeless:
+            return f"the health check of {' and '.join(hopeless)} cannot run in its image"
+        if self._up is not None and self._up.returncode > 0:
+            lines = last_lines(self._up.stderr.decode("utf-8", "replace"), count=3, width=300)
+            return printable(" ".join(lines).replace(self.owner.project + "-", "")) or "docker compose up failed"
+        ill = [name for name, why in self.not_well.items() if why]
+        return f"not everything became healthy: {', '.join(ill)}" if ill else ""
+
+    # --- looking ---------------------------------------------------------------------------
+
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's containers, first replica first; empty if it was never created."""
+        found = self.client.api.containers(
+            all=True, filters={"label": [f"{PROJECT_LABEL}={self.owner.project}", f"{SERVICE_LABEL}={service}"]}
+        )
+        number = "com.docker.compose.container-number"
+        return [c["Id"] for c in sorted(found, key=lambda c: int(c["Labels"].get(number, 0)))]
+
+    def inspect(self, service: str) -> dict[str, Any] | None:
+        """What the engine says of the service's first container; None if there is none."""
+        return next(iter(self._inspect_all(service)), None)
+
+    def _inspect_all(self, service: str) -> list[dict[str, Any]]:
+        states = []
+        for container in self.containers(service):
+            try:
+                states.append(self.client.api.inspect_container(container))
+            except (NotFound, APIError):  # it went between the list and the look
+                continue
+        return states
+
+    def probe_command(self, service: str) -> list[str] | None:
+        """The service's health check as a command, from the file or its image; None if it has none."""
+        state = self.inspect(service)
+        test = ((state or {}).get("Config", {}).get("Healthcheck") or {}).get("Test") or []
+        match test:
+            case ["CMD", *command]:
+                return [str(word) for word in command]
+            case ["CMD-SHELL", command]:
+                shell = (state or {})["Config"].get("Shell") or ["/bin/sh", "-c"]
+                return [*shell, str(command)]
+        return None
+
+    def why_not_well(self, service: str) -> str:
+        """Why the service is not in the state it should be in; empty if it is.
+
+        Well is: healthy if it has a health check, else running, or ended with 0.
+        """
+        states = self._inspect_all(service)
+        if not states:
+            return f"{service} was never created"
+        for state in (entry["State"] for entry in states):
+            health = (state.get("Health") or {}).get("Status", "none")
+            if state["Status"] == "created":
+                return f"{service} was never started"
+            if state["Status"] == "exited" and state["ExitCode"] == 0:
+                continue
+            if state["Status"] != "running":
+                return f"{service} is {state['Status']} with exit code {state['ExitCode']}"
+            if health not in ("none", "healthy"):
+                return f"{service} did not become healthy"
+        return ""
+
+    def url(self, service: str, port: int, path: str = "/") -> str | None:
+        """Where ``port`` of the service is reached from here; None while it is not published."""
+        state = self.inspect(service)
+        bindings = ((state or {}).get("NetworkSettings", {}).get("Ports") or {}).get(f"{port}/tcp")
+        return f"http://127.0.0.1:{bindings[0]['HostPort']}{path}" if bindings else None
+
+    def post_mortems(self) -> list[PostMortem]:
+        """Every service that is not well, with its last words. Call it before the teardown."""
+        return [self._post_mortem(name) for name in self.model.services if self.why_not_well(name)]
+
+    def _post_mortem(self, service: str) -> PostMortem:
+        state = self.inspect(service)
+        if state is None:
+            return PostMortem(service=service, state="never created")
+        now, health = state["State"], state["State"].get("Health") or {}
+        log = self.client.api.logs(state["Id"], tail=30).decode("utf-8", "replace")
+        probe = [entry["Output"] for entry in health.get("Log") or [] if entry["ExitCode"]]
+        ended = now["Status"] in ("exited", "dead", "restarting")
+        return PostMortem(
+            service=service,
+            state=now["Status"],
+            health=health.get("Status", ""),
+            exit_code=now["ExitCode"] if ended else None,
+            out_of_memory=now["OOMKilled"],
+            probe_output=printable(probe[-1], 300).strip() if probe else "",
+            log=last_lines(log),
+        )
+
+
+def _age(state: dict[str, Any]) -> float:
+    """Seconds since the container was started, on this machine's clock."""
+    from datetime import UTC, datetime
+
+    started = datetime.fromisoformat(state["State"]["StartedAt"][:26].rstrip("Z") + "+00:00")
+    return (datetime.now(UTC) - started).total_seconds()
+
+
