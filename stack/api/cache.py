@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 import redis.asyncio as redis
 from metrics import CACHE_LOOKUPS
+from pydantic import BaseModel, ConfigDict
 
 log = logging.getLogger("uvicorn.error")
 T = TypeVar("T")
 
 
-class Answer(TypedDict):
+class Answer(BaseModel):
     """What the model server answers, and what the cache keeps."""
 
+    model_config = ConfigDict(protected_namespaces=())
     digit: int
     probabilities: list[float]
     model_version: str
@@ -48,7 +49,9 @@ class Cache:
     pause_s: how long Redis is left alone after it failed, so that not every request waits for a timeout.
     """
 
-    def __init__(self, client: redis.Redis, ttl_s: int, timeout_s: float = 0.25, pause_s: float = 1.0) -> None:
+    def __init__(
+        self, client: redis.Redis, ttl_s: int, timeout_s: float = 0.25, pause_s: float = 1.0
+    ) -> None:
         self._client = client
         self._ttl_s = ttl_s
         self._timeout_s = timeout_s
@@ -66,13 +69,12 @@ class Cache:
         CACHE_LOOKUPS.labels("unavailable" if not reached else "hit" if found else "miss").inc()
         if not found:
             return None
-        answer: Answer = json.loads(found)
-        return answer
+        return Answer.model_validate_json(found)
 
     async def put(self, hashed: str, answer: Answer) -> None:
         """Keeps the answer under the version that gave it, whatever version was asked for."""
-        where = key(answer["model_version"], hashed)
-        await self._try(lambda: self._client.set(where, json.dumps(answer), ex=self._ttl_s))
+        where = key(answer.model_version, hashed)
+        await self._try(lambda: self._client.set(where, answer.model_dump_json(), ex=self._ttl_s))
 
     async def ok(self) -> bool:
         """Does Redis answer, now?"""
@@ -94,6 +96,6 @@ class Cache:
                 return await ask(), True
         except (redis.RedisError, OSError, TimeoutError) as error:
             if time.monotonic() >= self._paused_until:
-                log.warning("Redis does not answer (%s): serving without the cache", error or "too slow")
+                log.warning("Redis does not answer (%s): serving without the cache", str(error) or "too slow")
             self._paused_until = time.monotonic() + self._pause_s
             return None, False

@@ -102,7 +102,7 @@ def create_app(connect: Callable[[], Services] = Services.from_environment) -> F
         except BadSetting as error:
             sys.exit(f"api: {error}")
         services.log.start()
-        await services.model.start()
+        services.model.start()
         app.state.services = services
         yield
         # The requests are answered by now; their rows may still wait.
@@ -110,7 +110,8 @@ def create_app(connect: Callable[[], Services] = Services.from_environment) -> F
         await services.model.close()
         await services.cache.close()
 
-    app = FastAPI(title="Digits", version=VERSION, lifespan=lifespan)
+    # A body is read into memory as a whole: beyond this it is refused unread, with 413.
+    app = FastAPI(title="Digits", version=VERSION, lifespan=lifespan, max_body_size=1024 * 1024)
 
     @app.middleware("http")
     async def measure(request: Request, call_next: Callable[[Request], Any]) -> Response:
@@ -129,6 +130,11 @@ def create_app(connect: Callable[[], Services] = Services.from_environment) -> F
         return JSONResponse(
             {"detail": [{"loc": list(e["loc"]), "msg": e["msg"]} for e in error.errors()]}, status_code=422
         )
+
+    @app.exception_handler(400)
+    async def unreadable(request: Request, error: Exception) -> JSONResponse:
+        # FastAPI's answer to a body that is no text, or nested a thousand deep; to the caller it is one more bad input.
+        return JSONResponse({"detail": "The body is not JSON."}, status_code=422)
 
     @app.post("/predict")
     async def predict(digit: Digit, request: Request, response: Response) -> Prediction:
@@ -155,16 +161,16 @@ def create_app(connect: Callable[[], Services] = Services.from_environment) -> F
             id=str(uuid.uuid4()),
             requested_at=requested_at,
             input_hash=hashed,
-            digit=answer["digit"],
-            probabilities=answer["probabilities"],
-            model_version=answer["model_version"],
+            digit=answer.digit,
+            probabilities=answer.probabilities,
+            model_version=answer.model_version,
             cached=cached,
             latency_ms=latency_ms,
-            served_by=answer["served_by"],
+            served_by=answer.served_by,
         )
         services.log.append(row)
         response.headers["X-Request-ID"] = row.id  # finds the request in the log again
-        return Prediction(**answer, cached=cached, latency_ms=round(latency_ms, 3))
+        return Prediction(**answer.model_dump(), cached=cached, latency_ms=round(latency_ms, 3))
 
     @app.get("/health")
     async def get_health(request: Request) -> JSONResponse:

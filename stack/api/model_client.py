@@ -8,10 +8,18 @@ from collections.abc import Sequence
 
 import httpx
 from cache import Answer
+from pydantic import BaseModel, ConfigDict
 
 
 class Unavailable(Exception):
     """The model server gave no answer; the text says why."""
+
+
+class Version(BaseModel):
+    """The answer of GET /version."""
+
+    model_config = ConfigDict(protected_namespaces=())
+    model_version: str
 
 
 class ModelClient:
@@ -39,9 +47,8 @@ class ModelClient:
             )
         )
 
-    async def start(self) -> None:
-        """Learns the version and keeps it up to date from now on."""
-        await self._refresh()
+    def start(self) -> None:
+        """Learns the version, and keeps it up to date from now on."""
         self._refreshing = asyncio.create_task(self._keep_refreshing())
 
     async def close(self) -> None:
@@ -53,12 +60,14 @@ class ModelClient:
         """Raises Unavailable."""
         try:
             response = await self._post(pixels)
+            if response.status_code != httpx.codes.OK:
+                raise Unavailable(f"HTTP status {response.status_code}")
+            answer = Answer.model_validate_json(response.content)
         except httpx.HTTPError as error:
             raise Unavailable(f"{type(error).__name__} {error}".strip()) from error
-        if response.status_code != httpx.codes.OK:
-            raise Unavailable(f"it answered with status {response.status_code}")
-        answer: Answer = response.json()
-        self.version = answer["model_version"]
+        except ValueError as error:
+            raise Unavailable("what answered is no model server") from error
+        self.version = answer.model_version
         return answer
 
     async def ok(self) -> bool:
@@ -77,14 +86,11 @@ class ModelClient:
             # The connection broke, as it does when a replica is replaced. Asking again is safe: a prediction changes nothing.
             return await self._http.post("/predict", json=body)
 
-    async def _refresh(self) -> None:
-        # While nobody answers, the last version known stays: what is cached is still right.
-        with contextlib.suppress(httpx.HTTPError):
-            response = await self._http.get("/version")
-            if response.is_success:
-                self.version = response.json()["model_version"]
-
     async def _keep_refreshing(self) -> None:
         while True:
+            # While nobody answers, the last version known stays: what is cached is still right.
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                response = await self._http.get("/version")
+                if response.is_success:
+                    self.version = Version.model_validate_json(response.content).model_version
             await asyncio.sleep(self._refresh_s)
-            await self._refresh()

@@ -54,7 +54,7 @@ class PredictionLog:
         capacity: int,
         batch_rows: int = 1000,
         flush_after_s: float = 0.2,
-        retry_after_s: float = 1.0,
+        retry_after_s: float = 0.5,
     ) -> None:
         self._write = write
         self._capacity = capacity
@@ -93,7 +93,10 @@ class PredictionLog:
             self._changed.notify()
         self._thread.join(within_s)
         if self._rows:
-            log.error("%d rows of the prediction log are lost: PostgreSQL did not take them in time", len(self._rows))
+            log.error(
+                "%d rows of the prediction log are lost: PostgreSQL did not take them in time",
+                len(self._rows),
+            )
 
     def _work(self) -> None:
         while True:
@@ -101,23 +104,21 @@ class PredictionLog:
             if not batch:
                 return
             if not self._written(batch):
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closing, self._retry_after_s)
-                # While closing, wait_for returns at once; the deadline of close() ends the tries.
-                if self._closing:
-                    time.sleep(0.1)
+                time.sleep(self._retry_after_s)
 
     def _next_batch(self) -> list[Row]:
         """The oldest rows, once there are some; they stay in memory until they are written. Empty: all is done."""
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._closing)
-            self._changed.wait_for(lambda: len(self._rows) >= self._batch_rows or self._closing, self._flush_after_s)
+            self._changed.wait_for(
+                lambda: len(self._rows) >= self._batch_rows or self._closing, self._flush_after_s
+            )
             return list(islice(self._rows, self._batch_rows))
 
     def _written(self, batch: Sequence[Row]) -> bool:
         try:
             self._write(batch)
-        except Exception as error:  # whatever it is, the rows are kept and tried again
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rows are kept and tried again
             LOG_FAILURES.inc()
             if not self._failing:
                 log.warning("PostgreSQL does not take the prediction log, rows wait in memory: %s", error)

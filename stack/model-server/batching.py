@@ -77,7 +77,7 @@ class Batcher:
         try:
             answers = await asyncio.to_thread(self._run, [waiting.pixels for waiting in batch])
             answered = list(zip(batch, answers, strict=True))
-        except Exception as error:  # it belongs to the callers; the next batch may well succeed
+        except Exception as error:  # noqa: BLE001 - it is the callers' to handle; the next batch may well succeed
             for waiting in batch:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)

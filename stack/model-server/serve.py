@@ -31,13 +31,23 @@ from batching import Batcher
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from model import Classifier
 
 log = logging.getLogger("uvicorn.error")
+
+# Otherwise every counter comes with a second series that says when it was made.
+disable_created_metrics()
 
 REQUESTS = Counter("model_server_requests_total", "Predictions asked for, by HTTP status", ["status"])
 LATENCY = Histogram(
@@ -148,7 +158,10 @@ class Replica:
         try:
             classifier = await asyncio.to_thread(self._load, self._settings)
             batcher = Batcher(
-                classifier.probabilities, self._settings.batch_size, self._settings.batch_wait_s, BATCH_SIZES.observe
+                classifier.probabilities,
+                self._settings.batch_size,
+                self._settings.batch_wait_s,
+                BATCH_SIZES.observe,
             )
             MODEL.labels(classifier.version).set(1)
             self.ready = Ready(classifier, batcher)
@@ -195,6 +208,11 @@ def create_app(replica: Replica, give_up: Callable[[], object] = lambda: None) -
         return JSONResponse(
             {"detail": [{"loc": list(e["loc"]), "msg": e["msg"]} for e in error.errors()]}, status_code=422
         )
+
+    @app.exception_handler(400)
+    async def unreadable(request: Request, error: Exception) -> JSONResponse:
+        # FastAPI's answer to a body that is no text, or nested a thousand deep; to the caller it is one more bad input.
+        return JSONResponse({"detail": "The body is not JSON."}, status_code=422)
 
     @app.post("/predict")
     async def predict(digit: Digit) -> Prediction:
