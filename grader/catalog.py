@@ -91,15 +91,23 @@ def load(folder: Path, checks: Path = CHECKS) -> Exercise:
             checks=checks / f"test_{folder.name.replace('-', '_')}.py",
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InternalError(f"{path} cannot be used: {error!r}", "Restore the file: git checkout " + str(path)) from error
+        raise InternalError(
+            f"{path} cannot be used: {error!r}", "Restore the file: git checkout " + str(path)
+        ) from error
     if data:
-        raise InternalError(f"{path} has unknown keys: {', '.join(sorted(data))}", f"Compare it with {Exercise.__doc__}")
+        raise InternalError(
+            f"{path} has unknown keys: {', '.join(sorted(data))}", f"Compare it with {Exercise.__doc__}"
+        )
     return exercise
 
 
 def exercises(folder: Path = EXERCISES) -> list[Exercise]:
     """All exercises, in the order of their numbers."""
-    return [load(path.parent) for path in sorted(folder.glob("*/exercise.toml")) if KEY.fullmatch(path.parent.name)]
+    return [
+        load(path.parent)
+        for path in sorted(folder.glob("*/exercise.toml"))
+        if KEY.fullmatch(path.parent.name)
+    ]
 
 
 def find(name: str, folder: Path = EXERCISES) -> Exercise:

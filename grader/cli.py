@@ -1,7 +1,7 @@
 """The command line: arguments become calls, results become an exit status.
 
-    0 full marks   1 not full marks   2 wrong usage or an unreadable submission
-    3 this machine cannot grade       4 the grader's own fault       130 interrupted with Ctrl-C
+0 full marks   1 not full marks   2 wrong usage or an unreadable submission
+3 this machine cannot grade       4 the grader's own fault       130 interrupted with Ctrl-C
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Format(StrEnum):
 class _GradeByDefault(TyperGroup):
     """``exercise-04`` as the first word means ``grade exercise-04``."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             args = ["grade", *args]
         return super().resolve_command(ctx, args)
@@ -53,14 +55,29 @@ app = typer.Typer(
 def grade(
     exercise: Annotated[str, typer.Argument(help="exercise-04, 04 or 04-health-checks")],
     submission: Annotated[
-        Path | None, typer.Option("--submission", "-s", help="A folder, .zip, .tar.gz or compose file. Default: the exercise's own folder.")
+        Path | None,
+        typer.Option(
+            "--submission",
+            "-s",
+            help="A folder, .zip, .tar.gz or compose file. Default: the exercise's own folder.",
+        ),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Only this check; may be given several times.")] = None,
-    static: Annotated[bool, typer.Option("--static", help="Only the checks that need no Docker engine.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running, to look around in it.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=1, help="Seconds, instead of the exercise's own time budget.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this check; may be given several times.")
+    ] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Only the checks that need no Docker engine.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the stack running, to look around in it.")
+    ] = False,
+    timeout: Annotated[
+        float | None, typer.Option(min=1, help="Seconds, instead of the exercise's own time budget.")
+    ] = None,
     format: Annotated[Format, typer.Option("--format", "-f")] = Format.TEXT,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the report to this file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the report to this file.")
+    ] = None,
 ) -> None:
     """Grade one exercise: python -m grader exercise-04"""
     from grader import grading
@@ -70,7 +87,9 @@ def grade(
     chosen = catalog.find(exercise)
     request = grading.Request(chosen, submission or chosen.folder, tuple(only or ()), static, keep, timeout)
     if output is not None and not output.resolve().parent.is_dir():
-        raise UsageError(f"There is no folder {output.resolve().parent} to write the report to.", "Make it first.")
+        raise UsageError(
+            f"There is no folder {output.resolve().parent} to write the report to.", "Make it first."
+        )
     with progress_on(sys.stderr) as listener:
         outcome = grading.grade(request, listener)
     text = render(outcome.report, format.value, to_terminal=output is None and sys.stdout.isatty())
@@ -103,7 +122,9 @@ def doctor() -> None:
     findings = doctors.examine()
     Console().print(doctors.table(findings))
     if not doctors.can_grade(findings):
-        raise MachineError("This machine cannot grade yet.", "Mend the lines marked above; make setup does most of it.")
+        raise MachineError(
+            "This machine cannot grade yet.", "Mend the lines marked above; make setup does most of it."
+        )
 
 
 @app.command()
@@ -135,7 +156,11 @@ def clean(
         print("Nothing was left behind.")
         return
     counts = {name: count for name, count in vars(swept).items() if count}
-    print("Removed " + ", ".join(f"{count} {name[:-1] if count == 1 else name}" for name, count in counts.items()) + ".")
+    print(
+        "Removed "
+        + ", ".join(f"{count} {name[:-1] if count == 1 else name}" for name, count in counts.items())
+        + "."
+    )
 
 
 @app.command()
@@ -171,7 +196,11 @@ def main() -> None:
         status = 1
     except Exception as error:  # whatever it is, it is not the student's fault, and says so
         traceback.print_exc()
-        _explain(GraderError(f"The grader has a fault of its own: {error!r}", "Please report it with the lines above."))
+        _explain(
+            GraderError(
+                f"The grader has a fault of its own: {error!r}", "Please report it with the lines above."
+            )
+        )
         status = 4
     _leave(int(status or 0))
 

@@ -47,7 +47,9 @@ def docker_command() -> str:
     """
     path = shutil.which("docker")
     if path is None:
-        raise MachineError("There is no docker command on this machine.", "Set the workbook up:\n    make setup")
+        raise MachineError(
+            "There is no docker command on this machine.", "Set the workbook up:\n    make setup"
+        )
     return path
 
 
@@ -71,7 +73,12 @@ def run(arguments: Sequence[str], cwd: Path, timeout: float) -> Finished:
     shown = " ".join(["docker", "compose", *arguments])
     try:
         done = subprocess.run(
-            command, cwd=cwd, env=environment(), capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout
+            command,
+            cwd=cwd,
+            env=environment(),
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
         )
     except subprocess.TimeoutExpired as expired:
         return Finished(shown, None, _text(expired.stdout), _text(expired.stderr))

@@ -64,7 +64,8 @@ class EventLog:
 
         def found() -> Event | None:
             return next(
-                (e for e in self._events if e.service == service and e.action == action and e.at > after), None
+                (e for e in self._events if e.service == service and e.action == action and e.at > after),
+                None,
             )
 
         with self._news:

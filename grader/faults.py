@@ -37,7 +37,9 @@ class Faults:
         self._starter.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._starter.join()
         if self._helper is not None:
             self._helper.remove(force=True)

@@ -92,10 +92,15 @@ def grade(request: Request, listener: Listener) -> Outcome:
         with stages.time("read"):
             copy = cleanup.enter_context(private_copy(request.submission, exercise, owner.folder / "files"))
             model = models.load(copy, owner.project, exercise.services)
-            refused = [Refusal(at=v.at, what=v.what, why=v.why, instead=v.instead) for v in policy.violations(model, copy.folder)]
+            refused = [
+                Refusal(at=v.at, what=v.what, why=v.why, instead=v.instead)
+                for v in policy.violations(model, copy.folder)
+            ]
         budget = Budget(request.timeout or exercise.time_budget)
         live = _LiveStack(request, model, owner, budget)
-        plugin = GradingPlugin(exercise, model, live.start, budget, listener, request.only, request.static or bool(refused))
+        plugin = GradingPlugin(
+            exercise, model, live.start, budget, listener, request.only, request.static or bool(refused)
+        )
         with stages.time("checks"), _teardown_on_signals(), live:
             _run_pytest(plugin, exercise, budget)
             live.collect_evidence()
@@ -180,10 +185,14 @@ def _run_pytest(plugin: GradingPlugin, exercise: Exercise, budget: Budget) -> No
     if status == pytest.ExitCode.INTERRUPTED and not plugin.broken:
         raise KeyboardInterrupt
     if plugin.broken or status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
-        raise InternalError(f"The checks of {exercise.key} could not be run: {plugin.broken or status}", "Please report this.")
+        raise InternalError(
+            f"The checks of {exercise.key} could not be run: {plugin.broken or status}", "Please report this."
+        )
 
 
-def _in_order(exercise: Exercise, plugin: GradingPlugin, request: Request, refused: bool) -> list[CheckResult]:
+def _in_order(
+    exercise: Exercise, plugin: GradingPlugin, request: Request, refused: bool
+) -> list[CheckResult]:
     """The results in the order in which the module states its checks, those that never ran included."""
     results = []
     for name in check_names(exercise):
@@ -202,7 +211,9 @@ def _in_order(exercise: Exercise, plugin: GradingPlugin, request: Request, refus
 def _not_started(exercise: Exercise, name: str) -> CheckResult:
     title, points = checks_of(exercise)[name]
     message = "nothing was started, because the submission contains something that must not run here"
-    return CheckResult(name=name, title=title, verdict=Verdict.BLOCKED, points=points, seconds=0, message=message)
+    return CheckResult(
+        name=name, title=title, verdict=Verdict.BLOCKED, points=points, seconds=0, message=message
+    )
 
 
 def check_names(exercise: Exercise) -> list[str]:

@@ -41,7 +41,9 @@ class Rubric:
     section: str
 
 
-def check(*, points: float, needs: Need | Sequence[Need] = (), hint: str = "", section: str = "") -> Callable[[F], F]:
+def check(
+    *, points: float, needs: Need | Sequence[Need] = (), hint: str = "", section: str = ""
+) -> Callable[[F], F]:
     """Make a test function a check; its docstring is the title that students read.
 
     Args:
@@ -66,7 +68,14 @@ class Failure(AssertionError):
     """
 
     def __init__(
-        self, message: str, *, expected: str = "", actual: str = "", at: str = "", reproduce: str = "", hint: str = ""
+        self,
+        message: str,
+        *,
+        expected: str = "",
+        actual: str = "",
+        at: str = "",
+        reproduce: str = "",
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -90,6 +99,15 @@ def healthy(*services: str) -> Need:
 
     def need(stack: Stack) -> str:
         return next((why for name in services if (why := stack.not_well[name])), "")
+
+    return need
+
+
+def running(*services: str) -> Need:
+    """A need: all of ``services`` were running when the stack had settled, healthy or not."""
+
+    def need(stack: Stack) -> str:
+        return next((stack.not_well[name] for name in services if name not in stack.running), "")
 
     return need
 
@@ -224,7 +242,9 @@ class GradingPlugin:
         if verdict in (Verdict.FAILED,):
             extra.setdefault("hint", rubric.hint)
             extra["hint"] = extra["hint"] or rubric.hint
-            extra["section"] = f"{self.exercise.lesson}: {rubric.section}" if rubric.section else self.exercise.lesson
+            extra["section"] = (
+                f"{self.exercise.lesson}: {rubric.section}" if rubric.section else self.exercise.lesson
+            )
         result = CheckResult(
             name=item.name,
             title=title(item),

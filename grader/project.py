@@ -59,7 +59,9 @@ class Project(DockerCompose):
 
     def containers(self, client: docker.DockerClient) -> list[dict[str, Any]]:
         """What the engine lists of this project, running or not."""
-        found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"})
+        found: list[dict[str, Any]] = client.api.containers(
+            all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"}
+        )
         return found
 
     def abort(self) -> None:

@@ -66,6 +66,7 @@ class Stack:
         # Service -> why it was not well when the stack had settled, empty if it was. What checks do to the
         # stack later changes nothing here.
         self.not_well: dict[str, str] = {}
+        self.running: set[str] = set()
         self.faults = Faults(client, str(owner))
 
     # --- life ------------------------------------------------------------------------------
@@ -77,7 +78,9 @@ class Stack:
         self.faults.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._project.abort()
         self._upper.join()
         self.events.close()
@@ -138,6 +141,11 @@ class Stack:
             time.sleep(POLL)
         self.seconds_to_settle = time.monotonic() - self._began
         self.not_well = {name: self.why_not_well(name) for name in self.model.services}
+        self.running = {
+            name
+            for name in states
+            if any(state["State"]["Status"] == "running" for state in self._inspect_all(name))
+        }
         self.start_problem = self._problem(hopeless)
         self.settled = True
 
@@ -171,7 +179,9 @@ class Stack:
             return f"the health check of {' and '.join(hopeless)} cannot run in its image"
         if self._up is not None and self._up.returncode > 0:
             lines = last_lines(self._up.stderr.decode("utf-8", "replace"), count=3, width=300)
-            return printable(" ".join(lines).replace(self.owner.project + "-", "")) or "docker compose up failed"
+            return (
+                printable(" ".join(lines).replace(self.owner.project + "-", "")) or "docker compose up failed"
+            )
         ill = [name for name, why in self.not_well.items() if why]
         return f"not everything became healthy: {', '.join(ill)}" if ill else ""
 
@@ -180,7 +190,8 @@ class Stack:
     def containers(self, service: str) -> list[str]:
         """The ids of a service's containers, first replica first; empty if it was never created."""
         found = self.client.api.containers(
-            all=True, filters={"label": [f"{PROJECT_LABEL}={self.owner.project}", f"{SERVICE_LABEL}={service}"]}
+            all=True,
+            filters={"label": [f"{PROJECT_LABEL}={self.owner.project}", f"{SERVICE_LABEL}={service}"]},
         )
         number = "com.docker.compose.container-number"
         return [c["Id"] for c in sorted(found, key=lambda c: int(c["Labels"].get(number, 0)))]
@@ -265,5 +276,3 @@ def _age(state: dict[str, Any]) -> float:
 
     started = datetime.fromisoformat(state["State"]["StartedAt"][:26].rstrip("Z") + "+00:00")
     return (datetime.now(UTC) - started).total_seconds()
-
-

@@ -29,7 +29,9 @@ MAX_FILES = 500
 MAX_BYTES = 20 * 2**20
 MAX_DEPTH = 12
 # What people's editors and systems leave in a folder, and what no exercise asks for.
-IGNORED = frozenset({".git", ".venv", "__pycache__", "__MACOSX", ".DS_Store", "node_modules", ".ipynb_checkpoints"})
+IGNORED = frozenset(
+    {".git", ".venv", "__pycache__", "__MACOSX", ".DS_Store", "node_modules", ".ipynb_checkpoints"}
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def _read(source: Path, exercise: Exercise) -> list[_File]:
     elif tarfile.is_tarfile(source):
         files = list(_from_tar(source))
     elif source.suffix in (".yml", ".yaml"):
-        files = [_File(PurePosixPath("compose.yml"), _bounded(source.open("rb"), source.name, MAX_BYTES), False)]
+        files = [
+            _File(PurePosixPath("compose.yml"), _bounded(source.open("rb"), source.name, MAX_BYTES), False)
+        ]
     else:
         raise SubmissionError(
             f"{source} is neither a folder, a .zip, a .tar.gz nor a compose file.",
@@ -150,7 +154,9 @@ def _from_zip(source: Path) -> Iterator[_File]:
                 budget.read(len(content))
                 yield _File(path, content, bool(mode & stat.S_IXUSR))
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-        raise SubmissionError(f"{source} cannot be unpacked: {error}", "Make the archive anew and hand it in again.") from error
+        raise SubmissionError(
+            f"{source} cannot be unpacked: {error}", "Make the archive anew and hand it in again."
+        ) from error
 
 
 def _from_tar(source: Path) -> Iterator[_File]:
@@ -170,7 +176,9 @@ def _from_tar(source: Path) -> Iterator[_File]:
                 budget.read(len(content))
                 yield _File(path, content, bool(member.mode & stat.S_IXUSR))
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise SubmissionError(f"{source} cannot be unpacked: {error}", "Make the archive anew and hand it in again.") from error
+        raise SubmissionError(
+            f"{source} cannot be unpacked: {error}", "Make the archive anew and hand it in again."
+        ) from error
 
 
 @dataclass
@@ -249,7 +257,8 @@ def _write(exercise: Exercise, handed_in: list[_File], folder: Path) -> None:
             target.write_bytes(file.content)
         except OSError as error:  # the same name as a file and as a folder, a name too long for the disk
             raise SubmissionError(
-                f"{str(file.path)!r} cannot be unpacked: {error.strerror}.", "Give the file a plain, short name."
+                f"{str(file.path)!r} cannot be unpacked: {error.strerror}.",
+                "Give the file a plain, short name.",
             ) from error
         target.chmod(0o755 if file.executable else 0o644)
     for name_ in exercise.provided_files:
@@ -267,6 +276,8 @@ def _copy(source: Path, target: Path) -> None:
 def _compose_files(folder: Path, source: Path) -> tuple[Path, ...]:
     base = next((folder / name for name in COMPOSE_FILES if (folder / name).is_file()), None)
     if base is None:
-        raise SubmissionError(f"{source} holds no compose file.", "Expected one of: " + ", ".join(COMPOSE_FILES))
+        raise SubmissionError(
+            f"{source} holds no compose file.", "Expected one of: " + ", ".join(COMPOSE_FILES)
+        )
     override = [folder / name for name in OVERRIDE_FILES if (folder / name).is_file()]
     return (base, *override[:1])

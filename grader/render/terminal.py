@@ -26,7 +26,13 @@ def render(report: Report, *, colour: bool) -> str:
     """The report as text, coloured for a terminal if wanted."""
     width = min(shutil.get_terminal_size().columns, 110) if colour else PLAIN_WIDTH
     console = Console(
-        file=io.StringIO(), force_terminal=colour, no_color=not colour, width=width, highlight=False, markup=False, emoji=False
+        file=io.StringIO(),
+        force_terminal=colour,
+        no_color=not colour,
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
     console.print()
     console.print(Text(f"{report.exercise}: {report.title}", style="bold"))
@@ -53,7 +59,9 @@ def _check(console: Console, check: CheckResult) -> None:
     mark, style = _MARKS[check.verdict]
     line = Text.assemble((f" {mark} ", f"bold {style}"), check.title)
     if check.verdict is not Verdict.PASSED:
-        line.append(f"  [{check.verdict.value}, {_points(check.earned)} of {_points(check.points)}]", style=style)
+        line.append(
+            f"  [{check.verdict.value}, {_points(check.earned)} of {_points(check.points)}]", style=style
+        )
     console.print(line)
     if check.verdict is Verdict.PASSED:
         return
@@ -103,7 +111,12 @@ def _post_mortem(console: Console, service: PostMortem) -> None:
 def _summary(console: Console, report: Report) -> None:
     counted = [f"{report.count(v)} {v.value}" for v in Verdict if report.count(v)]
     style = "bold green" if report.full_marks else "bold"
-    console.print(Text(f"{_points(report.points)} of {_points(report.maximum)} points   ({', '.join(counted)})", style=style))
+    console.print(
+        Text(
+            f"{_points(report.points)} of {_points(report.maximum)} points   ({', '.join(counted)})",
+            style=style,
+        )
+    )
     if report.out_of_time:
         console.print("The time budget ended before the last check. More time: --timeout SECONDS")
     times = report.seconds
