@@ -1,0 +1,1 @@
+"""The Docker engine: what it is, which images it has, and what gradings left behind on it."""
