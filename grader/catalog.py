@@ -103,11 +103,7 @@ def load(folder: Path, checks: Path = CHECKS) -> Exercise:
 
 def exercises(folder: Path = EXERCISES) -> list[Exercise]:
     """All exercises, in the order of their numbers."""
-    return [
-        load(path.parent)
-        for path in sorted(folder.glob("*/exercise.toml"))
-        if KEY.fullmatch(path.parent.name)
-    ]
+    return [load(path.parent) for path in sorted(folder.glob("*/exercise.toml")) if KEY.fullmatch(path.parent.name)]
 
 
 def find(name: str, folder: Path = EXERCISES) -> Exercise:

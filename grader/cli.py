@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import click
-import typer
-from rich.console import Console
-from typer.core import TyperGroup
 
 from grader import catalog
 from grader.errors import GraderError, MachineError, UsageError
@@ -23,14 +19,7 @@ from grader.errors import GraderError, MachineError, UsageError
 INTERRUPTED = 130
 
 
-class Format(StrEnum):
-    """What a report is written as."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class _GradeByDefault(TyperGroup):
+class _GradeByDefault(click.Group):
     """``exercise-04`` as the first word means ``grade exercise-04``."""
 
     def resolve_command(
@@ -41,58 +30,53 @@ class _GradeByDefault(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(
-    cls=_GradeByDefault,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Grade the workbook's exercises: python -m grader exercise-04",
+@click.group(cls=_GradeByDefault, subcommand_metavar="EXERCISE [OPTIONS] | COMMAND [OPTIONS]")
+def app() -> None:
+    """Grade the workbook's exercises.
+
+    \b
+    python -m grader exercise-04               grade your work in exercises/04-…
+    python -m grader exercise-04 -s alice.zip  grade somebody's submission
+    python -m grader grade --help              all options of a grading
+    """
+
+
+@app.command(options_metavar="[OPTIONS]")
+@click.argument("exercise")
+@click.option(
+    "--submission",
+    "-s",
+    type=click.Path(path_type=Path),
+    help="A folder, .zip, .tar.gz or compose file. Default: the exercise's own folder.",
 )
-
-
-@app.command(hidden=True)
+@click.option("--only", multiple=True, metavar="CHECK", help="Only this check; may be given several times.")
+@click.option("--static", is_flag=True, help="Only the checks that need no Docker engine.")
+@click.option("--keep", is_flag=True, help="Leave the stack running, to look around in it.")
+@click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="Seconds, instead of the exercise's own.")
+@click.option("--format", "-f", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the report to this file.")
 def grade(
-    exercise: Annotated[str, typer.Argument(help="exercise-04, 04 or 04-health-checks")],
-    submission: Annotated[
-        Path | None,
-        typer.Option(
-            "--submission",
-            "-s",
-            help="A folder, .zip, .tar.gz or compose file. Default: the exercise's own folder.",
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Only this check; may be given several times.")
-    ] = None,
-    static: Annotated[
-        bool, typer.Option("--static", help="Only the checks that need no Docker engine.")
-    ] = False,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the stack running, to look around in it.")
-    ] = False,
-    timeout: Annotated[
-        float | None, typer.Option(min=1, help="Seconds, instead of the exercise's own time budget.")
-    ] = None,
-    format: Annotated[Format, typer.Option("--format", "-f")] = Format.TEXT,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the report to this file.")
-    ] = None,
+    exercise: str,
+    submission: Path | None,
+    only: tuple[str, ...],
+    static: bool,
+    keep: bool,
+    timeout: float | None,
+    form: str,
+    output: Path | None,
 ) -> None:
-    """Grade one exercise: python -m grader exercise-04"""
+    """Grade one exercise (exercise-04, 04 or 04-health-checks)."""
     from grader import grading
     from grader.progress import progress_on
     from grader.render import render
 
     chosen = catalog.find(exercise)
-    request = grading.Request(chosen, submission or chosen.folder, tuple(only or ()), static, keep, timeout)
+    request = grading.Request(chosen, submission or chosen.folder, only, static, keep, timeout)
     if output is not None and not output.resolve().parent.is_dir():
-        raise UsageError(
-            f"There is no folder {output.resolve().parent} to write the report to.", "Make it first."
-        )
+        raise UsageError(f"There is no folder {output.resolve().parent} to write the report to.", "Make it first.")
     with progress_on(sys.stderr) as listener:
         outcome = grading.grade(request, listener)
-    text = render(outcome.report, format.value, to_terminal=output is None and sys.stdout.isatty())
+    text = render(outcome.report, form, to_terminal=output is None and sys.stdout.isatty())
     if output is None:
         sys.stdout.write(text)
     else:
@@ -104,7 +88,7 @@ def grade(
             f"Remove it:                               python -m grader clean --kept",
             file=sys.stderr,
         )
-    raise typer.Exit(outcome.report.exit_status)
+    click.get_current_context().exit(outcome.report.exit_status)
 
 
 @app.command("list")
@@ -117,14 +101,14 @@ def list_exercises() -> None:
 @app.command()
 def doctor() -> None:
     """What this machine has and lacks for grading."""
+    from rich.console import Console
+
     from grader.setup import doctor as doctors
 
     findings = doctors.examine()
     Console().print(doctors.table(findings))
     if not doctors.can_grade(findings):
-        raise MachineError(
-            "This machine cannot grade yet.", "Mend the lines marked above; make setup does most of it."
-        )
+        raise MachineError("This machine cannot grade yet.", "Mend the lines marked above; make setup does most of it.")
 
 
 @app.command()
@@ -144,9 +128,8 @@ def setup() -> None:
 
 
 @app.command()
-def clean(
-    kept: Annotated[bool, typer.Option("--kept", help="Also what --keep left running on purpose.")] = False,
-) -> None:
+@click.option("--kept", is_flag=True, help="Also what --keep left running on purpose.")
+def clean(kept: bool) -> None:
     """Remove what a killed grading left behind: its containers, networks, volumes and images."""
     from grader.engine import sweep
     from grader.engine.connection import connect
@@ -157,9 +140,7 @@ def clean(
         return
     counts = {name: count for name, count in vars(swept).items() if count}
     print(
-        "Removed "
-        + ", ".join(f"{count} {name[:-1] if count == 1 else name}" for name, count in counts.items())
-        + "."
+        "Removed " + ", ".join(f"{count} {name[:-1] if count == 1 else name}" for name, count in counts.items()) + "."
     )
 
 
@@ -180,7 +161,7 @@ def _say(line: str) -> None:
 def main() -> None:
     """Run the command line and end with the exit status that says what happened."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="python -m grader", standalone_mode=False)
     except click.exceptions.Exit as done:
         status = done.exit_code
     except click.ClickException as error:
@@ -196,11 +177,7 @@ def main() -> None:
         status = 1
     except Exception as error:  # whatever it is, it is not the student's fault, and says so
         traceback.print_exc()
-        _explain(
-            GraderError(
-                f"The grader has a fault of its own: {error!r}", "Please report it with the lines above."
-            )
-        )
+        _explain(GraderError(f"The grader has a fault of its own: {error!r}", "Please report it with the lines above."))
         status = 4
     _leave(int(status or 0))
 

@@ -47,9 +47,7 @@ def docker_command() -> str:
     """
     path = shutil.which("docker")
     if path is None:
-        raise MachineError(
-            "There is no docker command on this machine.", "Set the workbook up:\n    make setup"
-        )
+        raise MachineError("There is no docker command on this machine.", "Set the workbook up:\n    make setup")
     return path
 
 
@@ -74,6 +72,7 @@ def run(arguments: Sequence[str], cwd: Path, timeout: float) -> Finished:
     try:
         done = subprocess.run(
             command,
+            check=False,
             cwd=cwd,
             env=environment(),
             capture_output=True,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Self
 
 import docker
 from docker.models.containers import Container
@@ -33,7 +34,7 @@ class Faults:
         self._error: Exception | None = None
         self._starter = threading.Thread(target=self._start, name="fault helper", daemon=True)
 
-    def __enter__(self) -> Faults:
+    def __enter__(self) -> Self:
         self._starter.start()
         return self
 

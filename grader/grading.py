@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from grader import model as models
 from grader import policy, rewrite
@@ -152,10 +153,9 @@ class _LiveStack:
         if self._stack is not None:
             self.start_problem = self._stack.start_problem
             self.seconds_to_settle = self._stack.seconds_to_settle
-            if self.start_problem or self._budget.spent:
-                self.services = self._stack.post_mortems()
+            self.services = self._stack.unwell if self._stack.settled else self._stack.post_mortems()
 
-    def __enter__(self) -> _LiveStack:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -190,9 +190,7 @@ def _run_pytest(plugin: GradingPlugin, exercise: Exercise, budget: Budget) -> No
         )
 
 
-def _in_order(
-    exercise: Exercise, plugin: GradingPlugin, request: Request, refused: bool
-) -> list[CheckResult]:
+def _in_order(exercise: Exercise, plugin: GradingPlugin, request: Request, refused: bool) -> list[CheckResult]:
     """The results in the order in which the module states its checks, those that never ran included."""
     results = []
     for name in check_names(exercise):
@@ -211,9 +209,7 @@ def _in_order(
 def _not_started(exercise: Exercise, name: str) -> CheckResult:
     title, points = checks_of(exercise)[name]
     message = "nothing was started, because the submission contains something that must not run here"
-    return CheckResult(
-        name=name, title=title, verdict=Verdict.BLOCKED, points=points, seconds=0, message=message
-    )
+    return CheckResult(name=name, title=title, verdict=Verdict.BLOCKED, points=points, seconds=0, message=message)
 
 
 def check_names(exercise: Exercise) -> list[str]:

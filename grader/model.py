@@ -110,9 +110,7 @@ def load(submission: Submission, project: str, required: Sequence[str] = ()) -> 
     try:
         config = json.loads(done.stdout)
     except json.JSONDecodeError as error:
-        raise SubmissionError(
-            f"Compose printed no JSON for {names}: {error}", "Try: docker compose config"
-        ) from error
+        raise SubmissionError(f"Compose printed no JSON for {names}: {error}", "Try: docker compose config") from error
     services = {name: _service(name, entry) for name, entry in (config.get("services") or {}).items()}
     if not services:
         raise SubmissionError(f"{names} has no services.", "Start from the exercise's own compose.yml.")
@@ -152,15 +150,11 @@ def _line_index(path: Path, folder: Path) -> dict[Path_, str]:
     text = path.read_bytes()
     name = path.relative_to(folder).as_posix()
     if len(text) > MAX_YAML_BYTES:
-        raise SubmissionError(
-            f"{name} is larger than {MAX_YAML_BYTES // 2**10} KiB.", "A compose file is a few KiB."
-        )
+        raise SubmissionError(f"{name} is larger than {MAX_YAML_BYTES // 2**10} KiB.", "A compose file is a few KiB.")
     try:
         aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text.decode("utf-8")))
         if aliases > MAX_ALIASES:
-            raise SubmissionError(
-                f"{name} uses {aliases} YAML aliases.", f"At most {MAX_ALIASES} are accepted."
-            )
+            raise SubmissionError(f"{name} uses {aliases} YAML aliases.", f"At most {MAX_ALIASES} are accepted.")
         node = yaml.compose(text.decode("utf-8"), Loader=_Loader)
     except UnicodeDecodeError as error:
         raise SubmissionError(f"{name} is not UTF-8 text: {error}", "Save it as UTF-8.") from error
@@ -170,9 +164,7 @@ def _line_index(path: Path, folder: Path) -> dict[Path_, str]:
             "Look at the line named and the one above it: indentation, a missing colon or quote.",
         ) from error
     except RecursionError as error:
-        raise SubmissionError(
-            f"{name} is nested too deeply.", "A compose file is about six levels deep."
-        ) from error
+        raise SubmissionError(f"{name} is nested too deeply.", "A compose file is about six levels deep.") from error
     return dict(_walk(node, (), name, 0)) if node is not None else {}
 
 

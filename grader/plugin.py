@@ -41,9 +41,7 @@ class Rubric:
     section: str
 
 
-def check(
-    *, points: float, needs: Need | Sequence[Need] = (), hint: str = "", section: str = ""
-) -> Callable[[F], F]:
+def check(*, points: float, needs: Need | Sequence[Need] = (), hint: str = "", section: str = "") -> Callable[[F], F]:
     """Make a test function a check; its docstring is the title that students read.
 
     Args:
@@ -242,9 +240,7 @@ class GradingPlugin:
         if verdict in (Verdict.FAILED,):
             extra.setdefault("hint", rubric.hint)
             extra["hint"] = extra["hint"] or rubric.hint
-            extra["section"] = (
-                f"{self.exercise.lesson}: {rubric.section}" if rubric.section else self.exercise.lesson
-            )
+            extra["section"] = f"{self.exercise.lesson}: {rubric.section}" if rubric.section else self.exercise.lesson
         result = CheckResult(
             name=item.name,
             title=title(item),

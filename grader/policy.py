@@ -16,9 +16,7 @@ from grader.model import Model
 MAX_REPLICAS = 10
 MAX_PORTS = 20
 
-ALLOWED_CAPABILITIES = frozenset(
-    {"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"}
-)
+ALLOWED_CAPABILITIES = frozenset({"CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"})
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,7 @@ def inside(path: str, folder: Path) -> bool:
 
 def _path_inside(value: Any, folder: Path) -> Reason | None:
     # "#" begins a fragment of a remote context; a scheme names something that is fetched.
-    if (
-        "://" in str(value)
-        or str(value).startswith(("git@", "github.com/"))
-        or not inside(str(value), folder)
-    ):
+    if "://" in str(value) or str(value).startswith(("git@", "github.com/")) or not inside(str(value), folder):
         return _LEAK, "Use a path inside the exercise's folder, beginning with ./"
     return None
 
@@ -126,18 +120,12 @@ def _devices(value: Any, folder: Path) -> Reason | None:
 
 def _scale(value: Any, folder: Path) -> Reason | None:
     return (
-        None
-        if int(value) <= MAX_REPLICAS
-        else ("So many replicas would fill the machine.", f"At most {MAX_REPLICAS}.")
+        None if int(value) <= MAX_REPLICAS else ("So many replicas would fill the machine.", f"At most {MAX_REPLICAS}.")
     )
 
 
 def _ports(value: Any, folder: Path) -> Reason | None:
-    return (
-        None
-        if len(value) <= MAX_PORTS
-        else ("So many ports would crowd the machine.", f"At most {MAX_PORTS}.")
-    )
+    return None if len(value) <= MAX_PORTS else ("So many ports would crowd the machine.", f"At most {MAX_PORTS}.")
 
 
 def _build(value: Any, folder: Path) -> Reason | None:
@@ -156,19 +144,13 @@ def _additional_contexts(value: Any, folder: Path) -> Reason | None:
 
 
 def _hooks(value: Any, folder: Path) -> Reason | None:
-    return (
-        (_ROOT, "Remove privileged: from the hook.")
-        if any(hook.get("privileged") for hook in value)
-        else None
-    )
+    return (_ROOT, "Remove privileged: from the hook.") if any(hook.get("privileged") for hook in value) else None
 
 
 SAFE: Rule | None = None
 
 BUILD: dict[str, Rule | None] = {
-    **dict.fromkeys(
-        ("target", "labels", "no_cache", "pull", "shm_size", "platforms", "provenance", "sbom"), SAFE
-    ),
+    **dict.fromkeys(("target", "labels", "no_cache", "pull", "shm_size", "platforms", "provenance", "sbom"), SAFE),
     "context": _path_inside,
     "dockerfile": SAFE,  # resolved against the context by the build itself
     "dockerfile_inline": SAFE,
@@ -177,9 +159,7 @@ BUILD: dict[str, Rule | None] = {
     "ssh": _deny(_LEAK),
     "secrets": _deny(_LEAK),
     "tags": _deny("It could replace an image that others use.", "Use image: to name the result."),
-    **dict.fromkeys(
-        ("network", "extra_hosts", "cache_from", "cache_to"), _deny("Graded builds have no network.")
-    ),
+    **dict.fromkeys(("network", "extra_hosts", "cache_from", "cache_to"), _deny("Graded builds have no network.")),
     **dict.fromkeys(("privileged", "entitlements", "isolation"), _deny(_ROOT)),
 }
 
@@ -234,9 +214,7 @@ NETWORK: dict[str, Rule | None] = {
     "attachable": _deny(_SHARED),
     "driver": _only("bridge", "", None, why=_SHARED, instead="Remove it; bridge is the default."),
     "driver_opts": _deny(_ROOT),
-    "ipam": lambda value, folder: (
-        None if not value else ("Fixed addresses collide with other networks.", _REMOVE)
-    ),
+    "ipam": lambda value, folder: None if not value else ("Fixed addresses collide with other networks.", _REMOVE),
 }
 VOLUME: dict[str, Rule | None] = {
     "labels": SAFE,
@@ -276,9 +254,7 @@ def _violations(model: Model, folder: Path) -> Iterator[Violation]:
                 yield from _apply(SECTIONS[key], model, (key, name), entry or {}, folder)
                 yield from _foreign_name(model, key, name, entry or {})
         else:
-            yield Violation(
-                model.at(key), key, "The grader does not know it, so it does not run it.", _REMOVE
-            )
+            yield Violation(model.at(key), key, "The grader does not know it, so it does not run it.", _REMOVE)
 
 
 def _apply(

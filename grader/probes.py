@@ -57,9 +57,7 @@ def execute(
     reader.join(timeout)
     state = client.api.exec_inspect(exec_id)
     status = None if state["Running"] else state["ExitCode"]
-    return Executed(
-        status, printable(b"".join(output).decode("utf-8", "replace")).strip(), time.monotonic() - began
-    )
+    return Executed(status, printable(b"".join(output).decode("utf-8", "replace")).strip(), time.monotonic() - began)
 
 
 def get(url: str, timeout: float = 5.0) -> httpx.Response | None:

@@ -41,7 +41,7 @@ class Project(DockerCompose):
         super().__init__(context=folder, compose_file_name=str(self.file), wait=False)
 
     @property
-    def compose_command_property(self) -> list[str]:  # type: ignore[override]
+    def compose_command_property(self) -> list[str]:
         """``docker compose -p NAME -f FILE``."""
         return [compose.docker_command(), "compose", "-p", self.name, "-f", str(self.file)]
 
@@ -59,9 +59,7 @@ class Project(DockerCompose):
 
     def containers(self, client: docker.DockerClient) -> list[dict[str, Any]]:
         """What the engine lists of this project, running or not."""
-        found: list[dict[str, Any]] = client.api.containers(
-            all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"}
-        )
+        found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"})
         return found
 
     def abort(self) -> None:

@@ -89,10 +89,8 @@ def rehearse(
 def _stand_ins(
     model: Model, owner: str, watched: Sequence[str], failing: str, one_shots: frozenset[str]
 ) -> dict[str, Any]:
-    services = {}
-    taking_part = {failing}.union(
-        *(_between(model, name, failing) for name in watched if name in model.services)
-    )
+    services: dict[str, dict[str, Any]] = {}
+    taking_part = {failing}.union(*(_between(model, name, failing) for name in watched if name in model.services))
     for name in sorted(taking_part):
         fails = name == failing
         depends_on = {

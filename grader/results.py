@@ -35,13 +35,13 @@ class CheckResult(_Frozen):
     verdict: Verdict
     points: float = Field(ge=0, description="Points that the check is worth.")
     seconds: float = Field(ge=0, description="How long it took, waiting for its stack not included.")
-    message: str = Field("", description="What was seen, or why the check could not be made.")
+    message: str = Field(default="", description="What was seen, or why the check could not be made.")
     expected: str = ""
     actual: str = ""
-    at: str = Field("", description="file:line in the submission.")
+    at: str = Field(default="", description="file:line in the submission.")
     hint: str = ""
-    section: str = Field("", description="Where the lesson teaches it.")
-    reproduce: str = Field("", description="A command that shows the same thing.")
+    section: str = Field(default="", description="Where the lesson teaches it.")
+    reproduce: str = Field(default="", description="A command that shows the same thing.")
 
     @property
     def earned(self) -> float:
@@ -54,10 +54,10 @@ class PostMortem(_Frozen):
 
     service: str
     state: str = Field(description="created, running, restarting, exited … or 'never created'.")
-    health: str = Field("", description="starting, healthy or unhealthy; empty without a health check.")
+    health: str = Field(default="", description="starting, healthy or unhealthy; empty without a health check.")
     exit_code: int | None = None
     out_of_memory: bool = False
-    probe_output: str = Field("", description="What its health check printed last.")
+    probe_output: str = Field(default="", description="What its health check printed last.")
     log: list[str] = Field(default_factory=list, description="Its last log lines.")
 
 
@@ -80,9 +80,9 @@ class Report(_Frozen):
     started_at: str = Field(description="UTC, ISO 8601.")
     checks: list[CheckResult]
     refused: list[Refusal] = Field(default_factory=list, description="If any, nothing was started.")
-    start_problem: str = Field("", description="Why the stack did not come up whole; empty if it did.")
+    start_problem: str = Field(default="", description="Why the stack did not come up whole; empty if it did.")
     services: list[PostMortem] = Field(default_factory=list)
-    out_of_time: bool = Field(False, description="The time budget ended before the last check.")
+    out_of_time: bool = Field(default=False, description="The time budget ended before the last check.")
     seconds: dict[str, float] = Field(default_factory=dict, description="Wall time of each stage.")
     notes: list[str] = Field(default_factory=list, description="What this machine could not show.")
 

@@ -115,9 +115,7 @@ def _ports(ports: list[dict[str, Any]], reach: int | None) -> list[dict[str, Any
     targets = {(entry["target"], entry.get("protocol", "tcp")) for entry in ports}
     if reach:
         targets.add((reach, "tcp"))
-    return [
-        {"target": t, "protocol": p, "host_ip": "127.0.0.1", "mode": "ingress"} for t, p in sorted(targets)
-    ]
+    return [{"target": t, "protocol": p, "host_ip": "127.0.0.1", "mode": "ingress"} for t, p in sorted(targets)]
 
 
 def _at_most(value: Any, limit: int) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from subprocess import CompletedProcess
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import docker
 from docker.errors import APIError, NotFound
@@ -24,6 +25,7 @@ from grader.faults import Faults
 from grader.model import Model
 from grader.project import Project
 from grader.results import PostMortem
+from grader.rewrite import LABEL
 from grader.text import last_lines, printable
 
 POLL = 0.1  # seconds between two looks at the containers while the stack settles
@@ -57,6 +59,7 @@ class Stack:
         self.owner = owner
         self.start_problem = ""
         self.seconds_to_settle = 0.0
+        self.unwell: list[PostMortem] = []
         self._patience = patience
         self._project = Project(owner.project, config, owner.folder)
         self._builds = any("build" in service for service in config["services"].values())
@@ -71,7 +74,7 @@ class Stack:
 
     # --- life ------------------------------------------------------------------------------
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         self._began = time.monotonic()
         self.events = EventLog(self.client, self.owner.project)
         self._upper.start()
@@ -107,7 +110,7 @@ class Stack:
             problem = str(error)
         mine = str(self.owner)
         sweep.remove(self.client, lambda label: label == mine)
-        left = self.client.api.containers(all=True, filters={"label": f"{sweep.LABEL}={mine}"})
+        left = self.client.api.containers(all=True, filters={"label": f"{LABEL}={mine}"})
         if left:
             raise InternalError(
                 f"Containers of this grading could not be removed: {[c['Names'][0] for c in left]}. {problem}",
@@ -142,11 +145,11 @@ class Stack:
         self.seconds_to_settle = time.monotonic() - self._began
         self.not_well = {name: self.why_not_well(name) for name in self.model.services}
         self.running = {
-            name
-            for name in states
-            if any(state["State"]["Status"] == "running" for state in self._inspect_all(name))
+            name for name in states if any(state["State"]["Status"] == "running" for state in self._inspect_all(name))
         }
         self.start_problem = self._problem(hopeless)
+        # Now, before any experiment kills a service on purpose.
+        self.unwell = self.post_mortems()
         self.settled = True
 
     def _standstill(self) -> bool:
@@ -179,9 +182,7 @@ class Stack:
             return f"the health check of {' and '.join(hopeless)} cannot run in its image"
         if self._up is not None and self._up.returncode > 0:
             lines = last_lines(self._up.stderr.decode("utf-8", "replace"), count=3, width=300)
-            return (
-                printable(" ".join(lines).replace(self.owner.project + "-", "")) or "docker compose up failed"
-            )
+            return printable(" ".join(lines).replace(self.owner.project + "-", "")) or "docker compose up failed"
         ill = [name for name, why in self.not_well.items() if why]
         return f"not everything became healthy: {', '.join(ill)}" if ill else ""
 
@@ -248,7 +249,7 @@ class Stack:
         return f"http://127.0.0.1:{bindings[0]['HostPort']}{path}" if bindings else None
 
     def post_mortems(self) -> list[PostMortem]:
-        """Every service that is not well, with its last words. Call it before the teardown."""
+        """Every service that is not well at this moment, with its last words."""
         return [self._post_mortem(name) for name in self.model.services if self.why_not_well(name)]
 
     def _post_mortem(self, service: str) -> PostMortem:
@@ -272,7 +273,6 @@ class Stack:
 
 def _age(state: dict[str, Any]) -> float:
     """Seconds since the container was started, on this machine's clock."""
-    from datetime import UTC, datetime
-
-    started = datetime.fromisoformat(state["State"]["StartedAt"][:26].rstrip("Z") + "+00:00")
+    # The engine writes nanoseconds, Python reads microseconds.
+    started = datetime.fromisoformat(state["State"]["StartedAt"][:26].rstrip("Z")).replace(tzinfo=UTC)
     return (datetime.now(UTC) - started).total_seconds()

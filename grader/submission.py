@@ -29,9 +29,7 @@ MAX_FILES = 500
 MAX_BYTES = 20 * 2**20
 MAX_DEPTH = 12
 # What people's editors and systems leave in a folder, and what no exercise asks for.
-IGNORED = frozenset(
-    {".git", ".venv", "__pycache__", "__MACOSX", ".DS_Store", "node_modules", ".ipynb_checkpoints"}
-)
+IGNORED = frozenset({".git", ".venv", "__pycache__", "__MACOSX", ".DS_Store", "node_modules", ".ipynb_checkpoints"})
 
 
 @dataclass(frozen=True)
@@ -90,9 +88,7 @@ def _read(source: Path, exercise: Exercise) -> list[_File]:
     elif tarfile.is_tarfile(source):
         files = list(_from_tar(source))
     elif source.suffix in (".yml", ".yaml"):
-        files = [
-            _File(PurePosixPath("compose.yml"), _bounded(source.open("rb"), source.name, MAX_BYTES), False)
-        ]
+        files = [_File(PurePosixPath("compose.yml"), _bounded(source.open("rb"), source.name, MAX_BYTES), False)]
     else:
         raise SubmissionError(
             f"{source} is neither a folder, a .zip, a .tar.gz nor a compose file.",
@@ -276,8 +272,6 @@ def _copy(source: Path, target: Path) -> None:
 def _compose_files(folder: Path, source: Path) -> tuple[Path, ...]:
     base = next((folder / name for name in COMPOSE_FILES if (folder / name).is_file()), None)
     if base is None:
-        raise SubmissionError(
-            f"{source} holds no compose file.", "Expected one of: " + ", ".join(COMPOSE_FILES)
-        )
+        raise SubmissionError(f"{source} holds no compose file.", "Expected one of: " + ", ".join(COMPOSE_FILES))
     override = [folder / name for name in OVERRIDE_FILES if (folder / name).is_file()]
     return (base, *override[:1])

@@ -182,7 +182,7 @@ def _watch_api(stack: Stack, seen: Outage, killed_at: float) -> None:
 
     def noticed() -> bool:
         response = get(url)
-        if response is not None and not (seen.status == 503):
+        if response is not None and seen.status != 503:
             seen.status = response.status_code
         return seen.status == 503 or is_back()
 
@@ -200,9 +200,7 @@ def _come_back(stack: Stack, services: Sequence[str], killed_at: float) -> dict[
         probed = stack.probe_command(name) is not None and not stack.not_well[name]
         died = stack.events.wait(name, "die", timeout=10, after=killed_at)
 
-        def settled(
-            name: str = name, probed: bool = probed, died_at: float = died.at if died else killed_at
-        ) -> bool:
+        def settled(name: str = name, probed: bool = probed, died_at: float = died.at if died else killed_at) -> bool:
             state = (stack.inspect(name) or {}).get("State", {})
             if state.get("Status") in ("exited", "dead"):
                 return True
@@ -252,8 +250,9 @@ def test_every_probe_works(stack: Stack) -> None:
             continue
         if stack.not_well[name]:
             log = (state["State"].get("Health") or {}).get("Log") or [{}]
+            said = _first_line(log[-1].get("Output", ""))
             raise Failure(
-                f"the health check of {name} never passed, although {name} runs: {_first_line(log[-1].get('Output', ''))}",
+                f"the health check of {name} never passed, although {name} runs: {said}",
                 expected="exit code 0",
                 actual=f"exit code {log[-1].get('ExitCode', 'none: it never ended')}",
                 at=stack.model.at("services", name, "healthcheck", "test"),
@@ -268,7 +267,8 @@ def _notices_freezing(name: str, stack: Stack, frozen: dict[str, Executed]) -> N
             expected="a probe that fails, or waits for an answer until its timeout",
             actual=f"exit code 0 after {frozen[name].seconds:.1f} s",
             at=stack.model.at("services", name, "healthcheck", "test"),
-            reproduce=f"docker compose kill -s STOP {name}; docker compose exec {name} {_shell(stack.probe_command(name))}; "
+            reproduce=f"docker compose kill -s STOP {name}; "
+            f"docker compose exec {name} {_shell(stack.probe_command(name))}; "
             f"docker compose kill -s CONT {name}",
         )
 
@@ -304,7 +304,7 @@ def test_postgres_probe_notices_freezing(stack: Stack, frozen: dict[str, Execute
     points=1,
     needs=has_probe("redis"),
     section="redis: an answer is not yet a good answer",
-    hint="`redis-cli --help` has an option that turns an error reply into an exit code; or look for PONG in what it prints.",
+    hint="`redis-cli --help` has an option that turns an error reply into an exit code; or look for PONG in the output.",
 )
 def test_redis_probe_notices_errors(stack: Stack, frozen: dict[str, Executed], busy_redis: Executed) -> None:
     """redis' health check notices error replies"""
@@ -316,7 +316,7 @@ def test_redis_probe_notices_errors(stack: Stack, frozen: dict[str, Executed], b
             expected="an exit code other than 0",
             actual=f"exit code 0, output: {_first_line(busy_redis.output)}",
             at=stack.model.at("services", "redis", "healthcheck", "test"),
-            reproduce="docker compose exec redis redis-cli no-such-command; docker compose exec redis redis-cli -e no-such-command",
+            reproduce="docker compose exec redis redis-cli no-such-command; echo $?      # an error reply, and yet 0",
         )
 
 
@@ -378,9 +378,7 @@ def test_api_waits_for_postgres(stack: Stack, rehearsed: dict[str, Rehearsal]) -
     _waits(stack, rehearsed, "postgres")
 
 
-@check(
-    points=1, needs=has_probe("model-server"), section="depends_on and its three conditions", hint=LONG_FORM
-)
+@check(points=1, needs=has_probe("model-server"), section="depends_on and its three conditions", hint=LONG_FORM)
 def test_api_waits_for_model_server(stack: Stack, rehearsed: dict[str, Rehearsal]) -> None:
     """api starts only after model-server is healthy"""
     _waits(stack, rehearsed, "model-server")
@@ -441,7 +439,8 @@ def test_api_health_turns_503(stack: Stack, frozen: dict[str, Executed], outage:
             expected="GET /health answers 503",
             actual=f"it answered {outage.status}" if outage.status else "nothing answered",
             at="api/health.py",
-            reproduce="docker compose stop model-server; curl -i http://localhost:8000/health; docker compose start model-server",
+            reproduce="docker compose stop model-server; curl -i http://localhost:8000/health; "
+            "docker compose start model-server",
         )
 
 
@@ -463,7 +462,8 @@ def test_api_probe_notices_503(stack: Stack, frozen: dict[str, Executed], outage
             expected="an exit code other than 0",
             actual=f"exit code 0, output: {_first_line(outage.probe.output)}",
             at=stack.model.at("services", "api", "healthcheck", "test"),
-            reproduce=f"docker compose stop model-server; docker compose exec api {_shell(stack.probe_command('api'))}; echo $?",
+            reproduce="docker compose stop model-server; "
+            f"docker compose exec api {_shell(stack.probe_command('api'))}; echo $?",
         )
 
 
@@ -482,7 +482,8 @@ def test_crashed_services_come_back(stack: Stack, frozen: dict[str, Executed], o
             "after its process was killed, " + ", ".join(f"{name} {why}" for name, why in down.items()),
             expected="restarted, and healthy again",
             at=stack.model.at("services", first, "restart"),
-            reproduce=f"docker inspect --format '{{{{.HostConfig.RestartPolicy.Name}}}}' $(docker compose ps -aq {first})",
+            reproduce="docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' "
+            f"$(docker compose ps -aq {first})",
         )
 
 

@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -132,16 +133,16 @@ def remove(client: docker.DockerClient, wanted: Callable[[str], bool]) -> Swept:
     mine = {"label": LABEL}
     for container in client.api.containers(all=True, filters=mine):
         if wanted(container["Labels"][LABEL]):
-            swept.containers += _removed(lambda c=container: client.api.remove_container(c["Id"], v=True, force=True))
+            swept.containers += _removed(partial(client.api.remove_container, container["Id"], v=True, force=True))
     for network in client.api.networks(filters=mine):
         if wanted(network["Labels"][LABEL]):
-            swept.networks += _removed(lambda n=network: client.api.remove_network(n["Id"]))
+            swept.networks += _removed(partial(client.api.remove_network, network["Id"]))
     for volume in client.api.volumes(filters=mine).get("Volumes") or []:
         if wanted(volume["Labels"][LABEL]):
-            swept.volumes += _removed(lambda v=volume: client.api.remove_volume(v["Name"]))
+            swept.volumes += _removed(partial(client.api.remove_volume, volume["Name"]))
     for image in client.api.images(filters=mine):
         if wanted(image["Labels"][LABEL]):
-            swept.images += _removed(lambda i=image: client.api.remove_image(i["Id"], force=True))
+            swept.images += _removed(partial(client.api.remove_image, image["Id"], force=True))
     return swept
 
 

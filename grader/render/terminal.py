@@ -52,16 +52,15 @@ def render(report: Report, *, colour: bool) -> str:
     _summary(console, report)
     output = console.file
     assert isinstance(output, io.StringIO)
-    return output.getvalue()
+    # rich fills padded lines with blanks to the full width.
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
 
 
 def _check(console: Console, check: CheckResult) -> None:
     mark, style = _MARKS[check.verdict]
     line = Text.assemble((f" {mark} ", f"bold {style}"), check.title)
     if check.verdict is not Verdict.PASSED:
-        line.append(
-            f"  [{check.verdict.value}, {_points(check.earned)} of {_points(check.points)}]", style=style
-        )
+        line.append(f"  [{check.verdict.value}, {_points(check.earned)} of {_points(check.points)}]", style=style)
     console.print(line)
     if check.verdict is Verdict.PASSED:
         return
