@@ -92,10 +92,17 @@ def grade(
 
 
 @app.command("list")
-def list_exercises() -> None:
-    """The exercises there are."""
-    for exercise in catalog.exercises():
-        print(f"{exercise.name}  {exercise.key:24}{exercise.title}")
+@click.argument("exercise", required=False)
+def list_exercises(exercise: str | None) -> None:
+    """The exercises there are, or one exercise's checks."""
+    if exercise:
+        from grader.grading import checks_of
+
+        for name, (title, points) in checks_of(catalog.find(exercise)).items():
+            print(f"{name:45}{points:3g}  {title}")
+        return
+    for each in catalog.exercises():
+        print(f"{each.name}  {each.key:24}{each.title}")
 
 
 @app.command()

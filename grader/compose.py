@@ -16,10 +16,10 @@ from pathlib import Path
 
 from grader.errors import MachineError
 
-# What the docker client itself needs to find its engine, its plugins and its temporary folder.
+# What the docker client needs to find its engine, its helpers and its temporary folder.
 _KEPT = (
-    "PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "SYSTEMROOT", "USERPROFILE", "PROGRAMDATA", "LOCALAPPDATA",
-    "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
+    "PATH", "TMPDIR", "XDG_RUNTIME_DIR", "SYSTEMROOT", "USERPROFILE", "PROGRAMDATA", "LOCALAPPDATA",
+    "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
 )  # fmt: skip
 _FIXED = {
     # Remote includes would be fetched while the file is only being read.
@@ -33,9 +33,18 @@ _FIXED = {
 }
 
 
-def environment() -> dict[str, str]:
-    """The environment that every ``docker compose`` command of the grader runs in."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | _FIXED
+def environment(*, reading: bool = False) -> dict[str, str]:
+    """The environment that the grader's ``docker compose`` commands run in.
+
+    Args:
+        reading: for a file that nobody has checked yet: whatever is set here, it could read with ``${NAME}``,
+            so nothing of the machine is. Reading needs no engine.
+    """
+    # Plugins are looked for in the configuration folder, which would otherwise be found through HOME.
+    fixed = _FIXED | {"DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")}
+    if reading:
+        return fixed
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | fixed
 
 
 @functools.cache
@@ -65,8 +74,8 @@ class Finished:
     stderr: str
 
 
-def run(arguments: Sequence[str], cwd: Path, timeout: float) -> Finished:
-    """Run ``docker compose ARGUMENTS`` in ``cwd`` for at most ``timeout`` seconds."""
+def read(arguments: Sequence[str], cwd: Path, timeout: float) -> Finished:
+    """Run ``docker compose ARGUMENTS`` on a file that nobody has checked yet, for at most ``timeout`` seconds."""
     command = [docker_command(), "compose", *arguments]
     shown = " ".join(["docker", "compose", *arguments])
     try:
@@ -74,7 +83,7 @@ def run(arguments: Sequence[str], cwd: Path, timeout: float) -> Finished:
             command,
             check=False,
             cwd=cwd,
-            env=environment(),
+            env=environment(reading=True),
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=timeout,

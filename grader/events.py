@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +21,21 @@ class Event:
         at: seconds since 1970 on the engine's clock.
         service: the compose service.
         action: ``start``, ``die``, ``oom``, ``healthy`` or ``unhealthy``.
+        seen: when it reached this process, on the monotonic clock; the engine's own clock may be another machine's.
         exit_code: of a ``die``.
     """
 
     at: float
     service: str
     action: str
-    container: str
+    seen: float
     exit_code: int | None = None
 
 
 class EventLog:
     """Collects one project's events from the moment it is made until ``close``.
 
-    The engine keeps only its last 256 events and each probe makes three, so asking afterwards would miss some.
+    The engine keeps only its last 256 events, and each probe makes three: asking afterwards would miss some.
     """
 
     def __init__(self, client: docker.DockerClient, project: str) -> None:
@@ -93,6 +95,6 @@ def _event(raw: dict[str, Any]) -> Event:
         at=raw["timeNano"] / 1e9,
         service=attributes.get(SERVICE_LABEL, ""),
         action=action.removeprefix("health_status: ") if action.startswith("health_status") else action,
-        container=raw["Actor"]["ID"],
+        seen=time.monotonic(),
         exit_code=int(attributes["exitCode"]) if "exitCode" in attributes else None,
     )

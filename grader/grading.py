@@ -5,10 +5,12 @@ submission -> private copy -> model -> policy -> live stack -> checks -> report
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,13 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+import docker
+
 from grader import model as models
 from grader import policy, rewrite
 from grader.budget import Budget, BudgetExceeded
 from grader.catalog import Exercise
 from grader.engine import sweep
-from grader.errors import GraderError, InternalError, UsageError
-from grader.plugin import GradingPlugin, Listener
+from grader.engine.connection import connect
+from grader.errors import InternalError, MachineError, UsageError
+from grader.plugin import OUT_OF_TIME, GradingPlugin, Listener
 from grader.results import CheckResult, PostMortem, Refusal, Report, Verdict
 from grader.stack import Stack
 from grader.submission import private_copy
@@ -30,6 +35,8 @@ from grader.submission import private_copy
 # Seconds between probes: until the first success, and afterwards. Quick enough that nobody waits for a
 # poll, slow enough that four probes do not compete with the services for two cores.
 POLLING = rewrite.Polling(start=0.2, steady=1.0, patience=0.0)
+
+REFUSED = "nothing was started, because the submission contains something that must not run here"
 
 
 @dataclass(frozen=True)
@@ -97,16 +104,16 @@ def grade(request: Request, listener: Listener) -> Outcome:
                 Refusal(at=v.at, what=v.what, why=v.why, instead=v.instead)
                 for v in policy.violations(model, copy.folder)
             ]
+        static = request.static or bool(refused)
+        client = None if static else _engine_with_images(exercise)
         budget = Budget(request.timeout or exercise.time_budget)
-        live = _LiveStack(request, model, owner, budget)
-        plugin = GradingPlugin(
-            exercise, model, live.start, budget, listener, request.only, request.static or bool(refused)
-        )
+        live = _LiveStack(request, client, model, owner, budget)
+        plugin = GradingPlugin(exercise, model, live.start, budget, listener, request.only, static)
         with stages.time("checks"), _teardown_on_signals(), live:
-            _run_pytest(plugin, exercise, budget)
+            _run_pytest(plugin, exercise, budget, request.only)
             live.collect_evidence()
             listener.stage("removing everything again")
-        checks = _in_order(exercise, plugin, request, bool(refused))
+        checks = _in_order(plugin, request, bool(refused))
     if live.seconds_to_settle:
         stages.seconds["start"] = round(live.seconds_to_settle, 3)
     stages.seconds["teardown"] = round(live.seconds_to_stop, 3)
@@ -129,22 +136,27 @@ def grade(request: Request, listener: Listener) -> Outcome:
 class _LiveStack:
     """The stack of one grading, started when the first check needs it and gone when the grading ends."""
 
-    def __init__(self, request: Request, model: models.Model, owner: sweep.Owner, budget: Budget) -> None:
+    def __init__(
+        self,
+        request: Request,
+        client: docker.DockerClient | None,
+        model: models.Model,
+        owner: sweep.Owner,
+        budget: Budget,
+    ) -> None:
         self.started = False
         self.start_problem = ""
         self.services: list[PostMortem] = []
         self.seconds_to_settle = 0.0
         self.seconds_to_stop = 0.0
-        self._request, self._model, self._owner, self._budget = request, model, owner, budget
+        self._request, self._client, self._model, self._owner, self._budget = request, client, model, owner, budget
         self._stack: Stack | None = None
 
     def start(self) -> Stack:
-        from grader.engine.connection import connect
-
         exercise = self._request.exercise
         polling = rewrite.Polling(POLLING.start, POLLING.steady, exercise.patience)
         config = rewrite.graded(self._model, polling, exercise.reach, str(self._owner))
-        self._stack = Stack(connect(), self._model, config, self._owner, exercise.patience, self._budget)
+        self._stack = Stack(self._client, self._model, config, self._owner, exercise.patience, self._budget)
         self._stack.__enter__()
         self.started = True
         return self._stack
@@ -170,7 +182,23 @@ class _LiveStack:
         self.seconds_to_stop = time.monotonic() - began
 
 
-def _run_pytest(plugin: GradingPlugin, exercise: Exercise, budget: Budget) -> None:
+def _engine_with_images(exercise: Exercise) -> docker.DockerClient:
+    """The engine, with every image that the exercise starts from.
+
+    Raises:
+        MachineError: the engine does not answer, or an image is missing.
+    """
+    client = connect()
+    tags = {tag for image in client.api.images() for tag in image.get("RepoTags") or []}
+    if missing := [image for image in exercise.images if image not in tags]:
+        raise MachineError(
+            f"{exercise.name} needs images that are not on this machine: {', '.join(missing)}.",
+            "Pull or build them once:\n    python -m grader images",
+        )
+    return client
+
+
+def _run_pytest(plugin: GradingPlugin, exercise: Exercise, budget: Budget, only: Sequence[str]) -> None:
     import pytest
 
     arguments = [
@@ -180,54 +208,59 @@ def _run_pytest(plugin: GradingPlugin, exercise: Exercise, budget: Budget) -> No
     ]  # fmt: skip
     # Other packages' plugins would only cost start-up time, and could change what a verdict means.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    with _alarm(budget):
-        status = pytest.main(arguments, plugins=[plugin])
+    try:
+        with _alarm(budget):
+            status = pytest.main(arguments, plugins=[plugin])
+    except BudgetExceeded:  # the alarm rang between two checks
+        plugin.out_of_time = True
+        return
     if status == pytest.ExitCode.INTERRUPTED and not plugin.broken:
         raise KeyboardInterrupt
     if plugin.broken or status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise InternalError(
             f"The checks of {exercise.key} could not be run: {plugin.broken or status}", "Please report this."
         )
-
-
-def _in_order(exercise: Exercise, plugin: GradingPlugin, request: Request, refused: bool) -> list[CheckResult]:
-    """The results in the order in which the module states its checks, those that never ran included."""
-    results = []
-    for name in check_names(exercise):
-        if name in plugin.results:
-            results.append(plugin.results[name])
-        elif refused and (not request.only or name in request.only):
-            results.append(_not_started(exercise, name))
-    if missing := set(request.only) - set(check_names(exercise)):
+    if unknown := set(only) - set(plugin.stated):
         raise UsageError(
-            f"{exercise.name} has no check called {', '.join(sorted(missing))}.",
-            "Its checks are:\n" + "\n".join(f"    {name}" for name in check_names(exercise)),
+            f"{exercise.name} has no check called {', '.join(sorted(unknown))}.",
+            "Its checks are:\n" + "\n".join(f"    {name}" for name in plugin.stated),
         )
-    return results
-
-
-def _not_started(exercise: Exercise, name: str) -> CheckResult:
-    title, points = checks_of(exercise)[name]
-    message = "nothing was started, because the submission contains something that must not run here"
-    return CheckResult(name=name, title=title, verdict=Verdict.BLOCKED, points=points, seconds=0, message=message)
-
-
-def check_names(exercise: Exercise) -> list[str]:
-    """The names of an exercise's checks, in the order of the module."""
-    return list(checks_of(exercise))
 
 
 def checks_of(exercise: Exercise) -> dict[str, tuple[str, float]]:
-    """Name -> title and points of each check."""
-    import importlib
+    """Name -> title and points of each check, in the order of the module."""
+    name = f"checks_of_{exercise.key}"
+    spec = importlib.util.spec_from_file_location(name, exercise.checks)
+    if spec is None or spec.loader is None or not exercise.checks.is_file():
+        raise InternalError(
+            f"{exercise.key} has no checks: {exercise.checks} is missing.", "Restore it: git checkout ."
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return {
+        name: ((function.__doc__ or name).splitlines()[0], marker.args[0].points)
+        for name, function in vars(module).items()
+        for marker in getattr(function, "pytestmark", [])
+        if marker.name == "check"
+    }
 
-    module = importlib.import_module(f"grader.checks.{exercise.checks.stem}")
-    found = {}
-    for name, function in vars(module).items():
-        for marker in getattr(function, "pytestmark", []):
-            if marker.name == "check":
-                found[name] = ((function.__doc__ or name).splitlines()[0], marker.args[0].points)
-    return found
+
+def _in_order(plugin: GradingPlugin, request: Request, refused: bool) -> list[CheckResult]:
+    """The results in the order in which the module states its checks.
+
+    Checks that never began are blocked, with the reason; those that ``--static`` leaves out are left out.
+    """
+    results = []
+    for name, (title, points) in plugin.stated.items():
+        if name in plugin.results:
+            results.append(plugin.results[name])
+        elif name in plugin.selected and (refused or not request.static):
+            why = REFUSED if refused else OUT_OF_TIME
+            results.append(
+                CheckResult(name=name, title=title, verdict=Verdict.BLOCKED, points=points, seconds=0, message=why)
+            )
+    return results
 
 
 # --- signals ---------------------------------------------------------------------------------
@@ -283,6 +316,3 @@ def _remove_folder(owner: sweep.Owner, request: Request) -> None:
 
     if not request.keep:
         shutil.rmtree(owner.folder, ignore_errors=True)
-
-
-__all__ = ["GraderError", "Outcome", "Request", "check_names", "checks_of", "grade"]

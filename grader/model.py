@@ -92,7 +92,7 @@ def load(submission: Submission, project: str, required: Sequence[str] = ()) -> 
     for path in submission.compose_files:
         lines |= _line_index(path, submission.folder)
     files = [argument for path in submission.compose_files for argument in ("-f", str(path))]
-    done = compose.run(
+    done = compose.read(
         ["-p", project, *files, "--profile", "*", "config", "--format", "json"],
         submission.folder,
         CONFIG_TIMEOUT,

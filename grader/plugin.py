@@ -28,6 +28,8 @@ from grader.text import printable
 Need = Callable[[Stack], str]
 """Given the settled stack: why the check cannot be made, empty if it can."""
 
+OUT_OF_TIME = "the time budget was over before this check had ended"
+
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -157,6 +159,9 @@ class GradingPlugin:
         self.results: dict[str, CheckResult] = {}
         self.out_of_time = False
         self.broken = ""
+        # Name -> title and points of every check of the module, in its order, those left out included.
+        self.stated: dict[str, tuple[str, float]] = {}
+        self.selected: list[str] = []
         self._model = model
         self._start = start
         self._stack: Stack | None = None
@@ -191,8 +196,10 @@ class GradingPlugin:
         config.addinivalue_line("markers", "check(rubric): what a check is worth and needs")
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self.stated = {item.name: (title(item), _rubric(item).points) for item in items}
         items.sort(key=_cost)
         items[:] = [item for item in items if not self._only or item.name in self._only]
+        self.selected = [item.name for item in items]
         if self._static:
             items[:] = [item for item in items if _cost(item) == 0]
         self._total = len(items)
@@ -281,7 +288,7 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, dict[str, str]]:
             fields = ("message", "expected", "actual", "at", "reproduce", "hint")
             return Verdict.FAILED, {name: printable(getattr(error, name)) for name in fields}
         case BudgetExceeded():
-            return Verdict.BLOCKED, {"message": "the time budget was over before this check"}
+            return Verdict.BLOCKED, {"message": OUT_OF_TIME}
         case Blocked():
             return Verdict.BLOCKED, {"message": printable(str(error))}
         case NotRun():

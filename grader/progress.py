@@ -34,15 +34,15 @@ class _Spinner:
     """A spinner with the current stage and how many checks have their verdict."""
 
     def __init__(self, console: Console) -> None:
-        self._status = console.status("", spinner="dots")
+        self.status = console.status("", spinner="dots")
         self._count = ""
 
     def stage(self, what: str) -> None:
-        self._status.update(f"{what} {self._count}")
+        self.status.update(f"{what} {self._count}")
 
     def finished(self, result: CheckResult, done: int, total: int) -> None:
         self._count = f"({done} of {total} checks done)"
-        self._status.update(f"running the checks {self._count}")
+        self.status.update(f"running the checks {self._count}")
 
 
 @contextmanager
@@ -53,5 +53,5 @@ def progress_on(stream: TextIO) -> Iterator[Listener]:
         yield _Lines(stream)
         return
     spinner = _Spinner(console)
-    with spinner._status:
+    with spinner.status:
         yield spinner

@@ -157,20 +157,25 @@ class Stack:
         events = self.events.all()
         if not events:  # images may still be being built; only the budget bounds that
             return not self._builds and time.monotonic() - self._began > self._patience
-        return time.time() - max(event.at for event in events) > self._patience
+        return time.monotonic() - events[-1].seen > self._patience
 
     def _final(self, name: str, states: list[dict[str, Any]]) -> bool:
         if not states:
             return bool(self.model.services[name].config.get("profiles"))
-        return all(self._final_state(state) for state in states)
+        return all(self._final_state(name, state) for state in states)
 
-    def _final_state(self, state: dict[str, Any]) -> bool:
+    def _final_state(self, name: str, state: dict[str, Any]) -> bool:
         if state["State"]["Status"] != "running":
             return state["State"]["Status"] in ("exited", "dead", "created")
         health = state["State"].get("Health")
         if health is None or health["Status"] in ("healthy", "unhealthy", "none"):
             return True
-        return self._hopeless(state) or _age(state) > self._patience
+        return self._hopeless(state) or self._age(name) > self._patience
+
+    def _age(self, name: str) -> float:
+        """Seconds since the service was last started."""
+        started = self.events.find(name, "start")
+        return time.monotonic() - started[-1].seen if started else 0.0
 
     @staticmethod
     def _hopeless(state: dict[str, Any]) -> bool:
@@ -242,6 +247,10 @@ class Stack:
                 return f"{service} did not become healthy"
         return ""
 
+    def now(self) -> float:
+        """The time on the engine's clock, in seconds since 1970, as events carry it."""
+        return datetime.fromisoformat(self.client.info()["SystemTime"][:26].rstrip("Z")).replace(tzinfo=UTC).timestamp()
+
     def url(self, service: str, port: int, path: str = "/") -> str | None:
         """Where ``port`` of the service is reached from here; None while it is not published."""
         state = self.inspect(service)
@@ -269,10 +278,3 @@ class Stack:
             probe_output=printable(probe[-1], 300).strip() if probe else "",
             log=last_lines(log),
         )
-
-
-def _age(state: dict[str, Any]) -> float:
-    """Seconds since the container was started, on this machine's clock."""
-    # The engine writes nanoseconds, Python reads microseconds.
-    started = datetime.fromisoformat(state["State"]["StartedAt"][:26].rstrip("Z")).replace(tzinfo=UTC)
-    return (datetime.now(UTC) - started).total_seconds()

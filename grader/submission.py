@@ -54,7 +54,8 @@ def private_copy(source: Path, exercise: Exercise, folder: Path) -> Iterator[Sub
     Raises:
         SubmissionError: there is nothing to grade, or it is not safe to unpack.
     """
-    folder.mkdir(parents=True, mode=0o700)
+    # Readable by all: containers run as other users. The folder around it is closed.
+    folder.mkdir(parents=True, mode=0o755)
     try:
         handed_in = _read(source, exercise)
         _write(exercise, handed_in, folder)
@@ -88,7 +89,7 @@ def _read(source: Path, exercise: Exercise) -> list[_File]:
     elif tarfile.is_tarfile(source):
         files = list(_from_tar(source))
     elif source.suffix in (".yml", ".yaml"):
-        files = [_File(PurePosixPath("compose.yml"), _bounded(source.open("rb"), source.name, MAX_BYTES), False)]
+        files = [_File(PurePosixPath("compose.yml"), _whole(source), False)]
     else:
         raise SubmissionError(
             f"{source} is neither a folder, a .zip, a .tar.gz nor a compose file.",
@@ -101,6 +102,11 @@ def _read(source: Path, exercise: Exercise) -> list[_File]:
             "Expected at least one of: " + ", ".join(exercise.student_files),
         )
     return files
+
+
+def _whole(source: Path) -> bytes:
+    with source.open("rb") as stream:
+        return _bounded(stream, source.name, MAX_BYTES)
 
 
 def _from_folder(source: Path) -> Iterator[_File]:

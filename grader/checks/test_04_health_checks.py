@@ -7,7 +7,6 @@ of the stack (``beside``) run in projects of their own while the stack itself is
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -162,7 +161,7 @@ class Outage:
 def outage(stack: Stack) -> Outage:
     """The model server is killed, what the api says meanwhile; then all the others are killed, too."""
     seen = Outage()
-    killed_at = time.time()
+    killed_at = stack.now()
     stack.faults.crash(stack.containers("model-server"))
     if "api" in stack.running:
         _watch_api(stack, seen, killed_at)
@@ -304,7 +303,7 @@ def test_postgres_probe_notices_freezing(stack: Stack, frozen: dict[str, Execute
     points=1,
     needs=has_probe("redis"),
     section="redis: an answer is not yet a good answer",
-    hint="`redis-cli --help` has an option that turns an error reply into an exit code; or look for PONG in the output.",
+    hint="`redis-cli --help` has an option that turns an error reply into an exit code; or look for PONG in it.",
 )
 def test_redis_probe_notices_errors(stack: Stack, frozen: dict[str, Executed], busy_redis: Executed) -> None:
     """redis' health check notices error replies"""
