@@ -33,7 +33,7 @@ class Answer(BaseModel):
 
 
 def input_hash(pixels: Sequence[float]) -> str:
-    """sha256 of the input as the model sees it (32-bit floats): 3, 3.0 and 3.00 are the same input; so are 0 and -0.0."""
+    """sha256 of the input as the model sees it, in 32-bit floats: 3 and 3.0 are the same input, and so are 0 and -0.0."""
     return hashlib.sha256(struct.pack(f"<{len(pixels)}f", *(pixel + 0.0 for pixel in pixels))).hexdigest()
 
 
@@ -49,9 +49,7 @@ class Cache:
     pause_s: how long Redis is left alone after it failed, so that not every request waits for a timeout.
     """
 
-    def __init__(
-        self, client: redis.Redis, ttl_s: int, timeout_s: float = 0.25, pause_s: float = 1.0
-    ) -> None:
+    def __init__(self, client: redis.Redis, ttl_s: int, timeout_s: float = 0.25, pause_s: float = 1.0) -> None:
         self._client = client
         self._ttl_s = ttl_s
         self._timeout_s = timeout_s

@@ -14,7 +14,8 @@ from psycopg2.extras import execute_values
 
 # A row that is sent twice, because the connection broke before PostgreSQL could say that it was written, counts once.
 INSERT = """
-    INSERT INTO predictions (id, requested_at, input_hash, digit, probabilities, model_version, cached, latency_ms, served_by)
+    INSERT INTO predictions
+        (id, requested_at, input_hash, digit, probabilities, model_version, cached, latency_ms, served_by)
     VALUES %s ON CONFLICT (id) DO NOTHING
 """
 
@@ -55,7 +56,7 @@ class Writer:
 
 
 class Pulse:
-    """Can the table be read, now? psycopg2 waits without giving way, so a thread asks; one at a time, however slow it is."""
+    """Can the table be read, now? psycopg2 blocks while it waits, so a thread asks: one at a time, however slow it is."""
 
     def __init__(self, connect: Callable[[], connection], timeout_s: float = 1.0) -> None:
         self._connect = connect

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 # Otherwise every counter comes with a second series that says when it was made.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REQUESTS = Counter("api_requests_total", "Requests answered", ["path", "status"])
 LATENCY = Histogram(
@@ -23,6 +23,4 @@ for result in ("hit", "miss", "unavailable"):
 LOG_WAITING = Gauge("api_log_rows_waiting", "Rows of the prediction log that are not yet in PostgreSQL")
 LOG_WRITTEN = Counter("api_log_rows_written_total", "Rows of the prediction log written to PostgreSQL")
 LOG_DROPPED = Counter("api_log_rows_dropped_total", "Rows of the prediction log lost because too many waited")
-LOG_FAILURES = Counter(
-    "api_log_write_failures_total", "Batches that PostgreSQL did not take at the first try"
-)
+LOG_FAILURES = Counter("api_log_write_failures_total", "Batches that PostgreSQL did not take at the first try")

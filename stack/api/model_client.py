@@ -83,7 +83,7 @@ class ModelClient:
         try:
             return await self._http.post("/predict", json=body)
         except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
-            # The connection broke, as it does when a replica is replaced. Asking again is safe: a prediction changes nothing.
+            # The connection broke, as it does when a replica is replaced. A prediction changes nothing: ask again.
             return await self._http.post("/predict", json=body)
 
     async def _keep_refreshing(self) -> None:

@@ -1,7 +1,7 @@
 """The prediction log: one row a request, in PostgreSQL, written off the request's path.
 
-A request only puts its row into memory. A thread writes what waits there, many rows in one statement. When PostgreSQL is
-down the rows wait, up to a bound, and are written once it is back; beyond the bound new rows are dropped, and counted.
+A request only puts its row into memory. A thread writes what waits there, many rows in one statement. When PostgreSQL
+is down the rows wait, up to a bound, and are written once it is back; beyond the bound new rows are dropped, and counted.
 Nothing waits any more when an orderly stop has ended.
 """
 
@@ -110,15 +110,13 @@ class PredictionLog:
         """The oldest rows, once there are some; they stay in memory until they are written. Empty: all is done."""
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._closing)
-            self._changed.wait_for(
-                lambda: len(self._rows) >= self._batch_rows or self._closing, self._flush_after_s
-            )
+            self._changed.wait_for(lambda: len(self._rows) >= self._batch_rows or self._closing, self._flush_after_s)
             return list(islice(self._rows, self._batch_rows))
 
     def _written(self, batch: Sequence[Row]) -> bool:
         try:
             self._write(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the rows are kept and tried again
+        except Exception as error:  # whatever it is, the rows are kept and tried again
             LOG_FAILURES.inc()
             if not self._failing:
                 log.warning("PostgreSQL does not take the prediction log, rows wait in memory: %s", error)

@@ -7,8 +7,8 @@
     CACHE_TTL_S        seconds an answer stays in the cache                     3600
     LOG_BUFFER_ROWS    the most rows that wait while PostgreSQL is down         10000
 
-REDIS_URL, DATABASE_URL and DATABASE_PASSWORD can also be given as files: DATABASE_PASSWORD_FILE=/run/secrets/… is read in
-place of DATABASE_PASSWORD, so that the secret never stands in the environment, where `docker inspect` shows it.
+Those without a default, and the password, can also be given as files: DATABASE_PASSWORD_FILE=/run/secrets/… is read
+in place of DATABASE_PASSWORD, so that the secret never stands in the environment, where `docker inspect` shows it.
 """
 
 from __future__ import annotations

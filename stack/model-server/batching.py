@@ -1,6 +1,6 @@
 """Gathers requests that wait at the same time into batches: one pass of the network answers all of them.
 
-A pass over 32 digits takes hardly longer than one over a single digit, so under load batches multiply what a replica can do.
+A pass over 32 digits takes hardly longer than a pass over one, so under load batches multiply what a replica can do.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Batcher:
         try:
             answers = await asyncio.to_thread(self._run, [waiting.pixels for waiting in batch])
             answered = list(zip(batch, answers, strict=True))
-        except Exception as error:  # noqa: BLE001 - it is the callers' to handle; the next batch may well succeed
+        except Exception as error:  # it is the callers' to handle; the next batch may well succeed
             for waiting in batch:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)

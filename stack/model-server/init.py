@@ -67,9 +67,7 @@ def main() -> None:
         )
     except NotGood as error:
         sys.exit(f"model-init: {error}")
-    print(
-        f"model-init: {target} is in place and verified, version {card['version']}, accuracy {card['accuracy']}"
-    )
+    print(f"model-init: {target} is in place and verified, version {card['version']}, accuracy {card['accuracy']}")
 
 
 if __name__ == "__main__":

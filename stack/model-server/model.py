@@ -1,6 +1,6 @@
 """The model: a small convolutional network that reads handwritten digits of 8 x 8 pixels.
 
-`train.py`, `init.py` and `serve.py` share this file, so that the network whose weights were saved is the one that loads them.
+`train.py`, `init.py` and `serve.py` share this file: the network that was trained is the one that loads the weights.
 """
 
 from __future__ import annotations

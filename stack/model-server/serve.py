@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("uvicorn.error")
 
 # Otherwise every counter comes with a second series that says when it was made.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REQUESTS = Counter("model_server_requests_total", "Predictions asked for, by HTTP status", ["status"])
 LATENCY = Histogram(

@@ -1,7 +1,7 @@
 """Trains the model on scikit-learn's handwritten digits and saves it: `python train.py FOLDER`.
 
 Runs once, when the image is built. Seeds are fixed and one thread does the sums, so two builds on one machine give the
-same weights, byte for byte. Writes FOLDER/model.pt (the weights) and FOLDER/model.json (what they have to be checked against).
+same weights, byte for byte. Writes FOLDER/model.pt, the weights, and FOLDER/model.json, what to check them against.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def train(images: torch.Tensor, labels: torch.Tensor) -> DigitNet:
     loss_of = nn.CrossEntropyLoss()
     net.train()
     for _ in range(EPOCHS):
-        for batch in torch.randperm(len(images)).split(BATCH):
+        for batch in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
             loss_of(net(images[batch]), labels[batch]).backward()
             optimiser.step()

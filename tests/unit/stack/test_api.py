@@ -115,9 +115,7 @@ async def running(trained: Path) -> AsyncIterator[Api]:
     async with serving(create_model_server(replica)) as model_server:
         await until_ready(replica)
         network = ModelNetwork(model_server._transport)  # type: ignore[arg-type]
-        model = ModelClient(
-            httpx.AsyncClient(transport=network, base_url="http://model-server"), refresh_s=0.02
-        )
+        model = ModelClient(httpx.AsyncClient(transport=network, base_url="http://model-server"), refresh_s=0.02)
         store, pulse, rows = MemoryRedis(), MemoryPulse(), list[Row]()
         services = Services(
             cache=Cache(store, ttl_s=60, timeout_s=0.05, pause_s=0.2),  # type: ignore[arg-type]
@@ -174,8 +172,7 @@ def test_another_model_does_not_serve_the_answers_of_its_predecessor(trained: Pa
         async with running(trained) as api:
             current = (await api.predict()).json()["model_version"]
             api.redis.values = {
-                key.replace(current, "old"): value.replace(current, "old")
-                for key, value in api.redis.values.items()
+                key.replace(current, "old"): value.replace(current, "old") for key, value in api.redis.values.items()
             }
             answer = (await api.predict()).json()
             assert (answer["cached"], answer["model_version"]) == (False, current)
@@ -260,9 +257,7 @@ def test_a_connection_that_breaks_is_tried_again(trained: Path) -> None:
 def test_an_answer_that_is_none_is_503(answer: bytes) -> None:
     async def scenario() -> None:
         transport = httpx.MockTransport(lambda request: httpx.Response(200, content=answer))
-        model = ModelClient(
-            httpx.AsyncClient(transport=transport, base_url="http://stranger"), refresh_s=0.01
-        )
+        model = ModelClient(httpx.AsyncClient(transport=transport, base_url="http://stranger"), refresh_s=0.01)
         services = Services(
             cache=Cache(MemoryRedis(), ttl_s=60),  # type: ignore[arg-type]
             model=model,
@@ -282,9 +277,7 @@ def test_an_answer_that_is_none_is_503(answer: bytes) -> None:
 def test_bad_input_is_refused(trained: Path, body: bytes) -> None:
     async def scenario() -> httpx.Response:
         async with running(trained) as api:
-            response = await api.client.post(
-                "/predict", content=body, headers={"Content-Type": "application/json"}
-            )
+            response = await api.client.post("/predict", content=body, headers={"Content-Type": "application/json"})
             assert api.network.predictions == 0
             assert not api.redis.values
         assert not api.rows
@@ -306,9 +299,7 @@ def test_a_huge_body_is_refused_unread(trained: Path) -> None:
 @pytest.mark.parametrize("model_server", [True, False])
 @pytest.mark.parametrize("postgres", [True, False])
 @pytest.mark.parametrize("redis_up", [True, False])
-def test_health_of_every_combination(
-    trained: Path, redis_up: bool, postgres: bool, model_server: bool
-) -> None:
+def test_health_of_every_combination(trained: Path, redis_up: bool, postgres: bool, model_server: bool) -> None:
     async def scenario() -> httpx.Response:
         async with running(trained) as api:
             api.redis.down = not redis_up

@@ -31,9 +31,7 @@ def negated(batch: list[list[float]]) -> list[list[float]]:
 
 @given(requests=st.integers(0, 60), size=st.integers(1, 16))
 @settings(max_examples=30, deadline=None)
-def test_everyone_gets_the_answer_to_their_own_input_and_no_batch_is_too_large(
-    requests: int, size: int
-) -> None:
+def test_everyone_gets_the_answer_to_their_own_input_and_no_batch_is_too_large(requests: int, size: int) -> None:
     sizes: list[int] = []
 
     async def scenario() -> list[Sequence[float]]:
