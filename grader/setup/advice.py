@@ -231,7 +231,7 @@ _KNOWN_TROUBLES = (
         ),
     ),
     (
-        r"cgroup.*(not mounted|mount)|mount.*cgroup",
+        r"cgroup.*mount|mount.*cgroup",
         commands(
             "sudo apt-get install cgroupfs-mount",
             "sudo cgroupfs-mount",

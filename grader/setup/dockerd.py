@@ -52,7 +52,8 @@ def start_engine(say: Say, just_installed: bool = False) -> None:
         say("Waiting for the Docker engine, which is starting ...")
         _wait_until_it_answers()
     elif machine.dockerd is None:
-        raise MachineError("Docker is installed, but its program dockerd is missing.", commands("apt-get check"))
+        again = commands("sudo apt-get install --reinstall docker.io", "make setup")
+        raise MachineError("Docker is installed, but its program dockerd is missing.", again)
     elif starts_services(machine):
         limit_packets_of_service(say, _version_of(machine.dockerd))
         _start_service(say, machine)
