@@ -55,11 +55,11 @@ def graded(model: Model, polling: Polling, reach: Mapping[str, int], owner: str)
         service["ports"] = _ports(service.get("ports") or [], reach.get(name))
         service["logging"] = {"driver": "json-file", "options": dict(LOG_OPTIONS)}
         service["mem_limit"] = _at_most(service.get("mem_limit"), MEMORY_LIMIT)
-        service["pids_limit"] = min(service.get("pids_limit") or PIDS_LIMIT, PIDS_LIMIT)
+        service["pids_limit"] = _at_most(service.get("pids_limit"), PIDS_LIMIT)
         # Compose refuses both spellings of one limit in one file.
         if limits := (service.get("deploy") or {}).get("resources", {}).get("limits"):
             service["mem_limit"] = _at_most(limits.pop("memory", None), service["mem_limit"])
-            service["pids_limit"] = min(limits.pop("pids", None) or PIDS_LIMIT, service["pids_limit"])
+            service["pids_limit"] = _at_most(limits.pop("pids", None), service["pids_limit"])
         service.pop("mem_reservation", None)
         if service.get("network_mode"):
             service.pop("ports")  # such a service has no port of its own to publish
@@ -119,4 +119,5 @@ def _ports(ports: list[dict[str, Any]], reach: int | None) -> list[dict[str, Any
 
 
 def _at_most(value: Any, limit: int) -> int:
-    return min(int(value), limit) if value else limit
+    # 0 and -1 mean "no limit" to the engine.
+    return min(int(value), limit) if value and int(value) > 0 else limit
