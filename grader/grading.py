@@ -34,7 +34,8 @@ from grader.submission import private_copy
 
 # Seconds between probes: until the first success, and afterwards. Quick enough that nobody waits for a
 # poll, slow enough that four probes do not compete with the services for two cores.
-POLLING = rewrite.Polling(start=0.2, steady=1.0, patience=0.0)
+# Failures inside the start period do not count; when to give up is the stack's own decision, not the engine's.
+POLLING = rewrite.Polling(start=0.2, steady=1.0, start_period=600.0)
 
 REFUSED = "nothing was started, because the submission contains something that must not run here"
 
@@ -154,8 +155,7 @@ class _LiveStack:
 
     def start(self) -> Stack:
         exercise = self._request.exercise
-        polling = rewrite.Polling(POLLING.start, POLLING.steady, exercise.patience)
-        config = rewrite.graded(self._model, polling, exercise.reach, str(self._owner))
+        config = rewrite.graded(self._model, POLLING, exercise.reach, str(self._owner))
         self._stack = Stack(self._client, self._model, config, self._owner, exercise.patience, self._budget)
         self._stack.__enter__()
         self.started = True

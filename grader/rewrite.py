@@ -30,12 +30,12 @@ class Polling:
     Attributes:
         start: between probes until the first success (needs Engine >= 25: ``start_interval``).
         steady: between probes afterwards.
-        patience: failures before this age do not count.
+        start_period: failures before this age do not count.
     """
 
     start: float
     steady: float
-    patience: float
+    start_period: float
 
 
 def graded(model: Model, polling: Polling, reach: Mapping[str, int], owner: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def quick(check: Mapping[str, Any], polling: Polling) -> dict[str, Any]:
         # A probe that hangs holds up the next one, so it is given no more than a few seconds.
         "timeout": f"{min(seconds(check.get('timeout')) or 5.0, 5.0)}s",
         "retries": 3,
-        "start_period": f"{polling.patience}s",
+        "start_period": f"{polling.start_period}s",
         "start_interval": f"{polling.start}s",
     }
 

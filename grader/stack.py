@@ -17,7 +17,7 @@ from typing import Any, Self
 import docker
 from docker.errors import APIError, NotFound
 
-from grader.budget import Budget
+from grader.budget import Budget, stretched
 from grader.engine import sweep
 from grader.errors import InternalError
 from grader.events import PROJECT_LABEL, SERVICE_LABEL, EventLog
@@ -31,7 +31,7 @@ from grader.text import last_lines, printable
 POLL = 0.1  # seconds between two looks at the containers while the stack settles
 # A probe that ends so never ran: "cannot execute", "not found", and the engine's own -1.
 NEVER_RAN = frozenset({-1, 126, 127})
-HOPELESS_AFTER = 5  # such results in a row
+HOPELESS_AFTER = 5  # such results in a row, or as many crashes
 
 
 class Stack:
@@ -156,8 +156,8 @@ class Stack:
         """`up` still waits for a condition, but nothing has happened for as long as patience lasts."""
         events = self.events.all()
         if not events:  # images may still be being built; only the budget bounds that
-            return not self._builds and time.monotonic() - self._began > self._patience
-        return time.monotonic() - events[-1].seen > self._patience
+            return not self._builds and time.monotonic() - self._began > stretched(self._patience)
+        return time.monotonic() - events[-1].seen > stretched(self._patience)
 
     def _final(self, name: str, states: list[dict[str, Any]]) -> bool:
         if not states:
@@ -166,11 +166,11 @@ class Stack:
 
     def _final_state(self, name: str, state: dict[str, Any]) -> bool:
         if state["State"]["Status"] != "running":
-            return state["State"]["Status"] in ("exited", "dead", "created")
+            return state["State"]["Status"] in ("exited", "dead", "created") or self._hopeless(state)
         health = state["State"].get("Health")
         if health is None or health["Status"] in ("healthy", "unhealthy", "none"):
             return True
-        return self._hopeless(state) or self._age(name) > self._patience
+        return self._hopeless(state) or self._age(name) > stretched(self._patience)
 
     def _age(self, name: str) -> float:
         """Seconds since the service was last started."""
@@ -179,12 +179,15 @@ class Stack:
 
     @staticmethod
     def _hopeless(state: dict[str, Any]) -> bool:
+        """The service crashes each time it is started, or its probe can never run."""
+        if state["RestartCount"] >= HOPELESS_AFTER:
+            return True
         log = (state["State"].get("Health") or {}).get("Log") or []
         return len(log) >= HOPELESS_AFTER and all(entry["ExitCode"] in NEVER_RAN for entry in log)
 
     def _problem(self, hopeless: list[str]) -> str:
         if hopeless:
-            return f"the health check of {' and '.join(hopeless)} cannot run in its image"
+            return "; ".join(self.why_not_well(name) or f"{name} crashes each time it is started" for name in hopeless)
         if self._up is not None and self._up.returncode > 0:
             lines = last_lines(self._up.stderr.decode("utf-8", "replace"), count=3, width=300)
             return printable(" ".join(lines).replace(self.owner.project + "-", "")) or "docker compose up failed"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from grader.budget import stretched
 from grader.plugin import Blocked, Failure, check, has_probe, running
 from grader.probes import Executed, execute, get, wait_until
 from grader.rehearsal import Rehearsal, rehearse, side_project
@@ -25,7 +26,7 @@ API_PORT = 8000
 # Seconds that a probe of a frozen service is watched. A probe that never asks the service ends within
 # 0.1 s; one that asks it is still waiting for the answer.
 WATCHED = 0.6
-COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again
+COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again, on an idle machine
 
 INIT_HOLD = "/docker-entrypoint-initdb.d/zz-hold.sh"
 HOLDING = "the init scripts are held"
@@ -77,7 +78,7 @@ def initialising(beside: Stack) -> Executed | None:
         def held() -> bool:
             return HOLDING.encode() in beside.client.api.logs(container)
 
-        if not wait_until(held, beside.budget, timeout=30):
+        if not wait_until(held, beside.budget, stretched(30)):
             raise Blocked("postgres did not get as far as running its init scripts")
         return execute(beside.client, container, probe, timeout=5)
 
@@ -134,7 +135,7 @@ def busy_redis(stack: Stack, frozen: dict[str, Executed]) -> Executed:
     redis("config", "set", "lua-time-limit", "1")
     stuck = stack.client.api.exec_create(container, ["redis-cli", "eval", "while true do end", "0"])["Id"]
     stack.client.api.exec_start(stuck, detach=True)
-    if not wait_until(lambda: "BUSY" in redis("ping").output, stack.budget, timeout=10):
+    if not wait_until(lambda: "BUSY" in redis("ping").output, stack.budget, stretched(10)):
         raise Blocked("redis would not get busy")
     try:
         return execute(stack.client, container, probe, timeout=5)
@@ -185,7 +186,7 @@ def _watch_api(stack: Stack, seen: Outage, killed_at: float) -> None:
             seen.status = response.status_code
         return seen.status == 503 or is_back()
 
-    wait_until(noticed, stack.budget, timeout=5)
+    wait_until(noticed, stack.budget, stretched(5))
     if seen.status == 503 and command is not None:
         probe = execute(stack.client, stack.containers("api")[0], command, timeout=5)
         # Only what was seen while the model server was still down counts.
@@ -197,7 +198,7 @@ def _come_back(stack: Stack, services: Sequence[str], killed_at: float) -> dict[
     for name in services:
         # A probe that never passed before cannot pass now; that is another check's matter.
         probed = stack.probe_command(name) is not None and not stack.not_well[name]
-        died = stack.events.wait(name, "die", timeout=10, after=killed_at)
+        died = stack.events.wait(name, "die", timeout=stretched(10), after=killed_at)
 
         def settled(name: str = name, probed: bool = probed, died_at: float = died.at if died else killed_at) -> bool:
             state = (stack.inspect(name) or {}).get("State", {})
@@ -206,12 +207,12 @@ def _come_back(stack: Stack, services: Sequence[str], killed_at: float) -> dict[
             came = stack.events.wait(name, "healthy" if probed else "start", timeout=0, after=died_at)
             return came is not None
 
-        in_time = wait_until(settled, stack.budget, COMEBACK)
+        in_time = wait_until(settled, stack.budget, stretched(COMEBACK))
         state = (stack.inspect(name) or {}).get("State", {})
         if state.get("Status") in ("exited", "dead"):
             down[name] = f"stayed down with exit code {state['ExitCode']}"
         elif not in_time:
-            down[name] = f"was not healthy again within {COMEBACK:.0f} s"
+            down[name] = "was not healthy again in time"
         else:
             down[name] = ""
     return down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -52,10 +53,8 @@ def test_the_solution_gets_full_marks_as_a_zip_with_the_usual_ports_taken(
             target.write(path, Path("ann") / path.relative_to(SOLUTION))
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with contextlib.suppress(OSError):  # somebody else has it, which does as well
             taken.bind(("127.0.0.1", 8000))
-        except OSError:
-            pass  # somebody else has it, which does as well
         process = start("exercise-04", "-s", str(archive), "-f", "json")
         graded = finish(process)
     assert graded.status == 0, graded.stdout + graded.stderr

@@ -7,7 +7,7 @@ import pytest
 from grader import rewrite
 from grader.model import Model
 
-POLLING = rewrite.Polling(start=0.2, steady=1.0, patience=20.0)
+POLLING = rewrite.Polling(start=0.2, steady=1.0, start_period=600.0)
 
 
 def graded(service: dict[str, Any], reach: dict[str, int] | None = None, **sections: Any) -> dict[str, Any]:
