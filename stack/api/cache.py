@@ -33,7 +33,7 @@ class Answer(BaseModel):
 
 
 def input_hash(pixels: Sequence[float]) -> str:
-    """sha256 of the input as the model sees it, in 32-bit floats: 3 and 3.0 are the same input, and so are 0 and -0.0."""
+    """sha256 of the input as the model sees it, in 32-bit floats: 3 and 3.0 are the same input, so are 0 and -0.0."""
     return hashlib.sha256(struct.pack(f"<{len(pixels)}f", *(pixel + 0.0 for pixel in pixels))).hexdigest()
 
 

@@ -56,7 +56,7 @@ class Writer:
 
 
 class Pulse:
-    """Can the table be read, now? psycopg2 blocks while it waits, so a thread asks: one at a time, however slow it is."""
+    """Can the table be read, now? psycopg2 blocks while it waits, so a thread asks, never more than one at a time."""
 
     def __init__(self, connect: Callable[[], connection], timeout_s: float = 1.0) -> None:
         self._connect = connect

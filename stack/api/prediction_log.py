@@ -1,7 +1,7 @@
 """The prediction log: one row a request, in PostgreSQL, written off the request's path.
 
 A request only puts its row into memory. A thread writes what waits there, many rows in one statement. When PostgreSQL
-is down the rows wait, up to a bound, and are written once it is back; beyond the bound new rows are dropped, and counted.
+is down the rows wait, up to a bound, and are written once it is back; beyond it new rows are dropped, and counted.
 Nothing waits any more when an orderly stop has ended.
 """
 
