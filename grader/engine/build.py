@@ -136,9 +136,7 @@ def build_root(
             with closing(connect()) as client:
                 client.api.import_image(str(archive), repository=repository, tag=version, changes=changes)
         except (DockerException, requests.exceptions.RequestException, OSError) as error:
-            raise MachineError(
-                f"The engine did not take {tag}: {error}", _what_to_do([str(error)])
-            ) from error
+            raise MachineError(f"The engine did not take {tag}: {error}", _what_to_do([str(error)])) from error
 
 
 def _install_mmdebstrap(said: Said, needed_for: Sequence[str]) -> None:
@@ -181,9 +179,7 @@ def _failed(tag: str, failure: CommandFailed | OSError) -> MachineError:
     if failure.status < 0:
         how = f"because something sent it signal {-failure.status}"
     shown = "\n".join(f"  {line}" for line in failure.log[-LOG_SHOWN:])
-    return MachineError(
-        f"Building {tag} ended {how}. The last lines of its log:\n{shown}", _what_to_do(failure.log)
-    )
+    return MachineError(f"Building {tag} ended {how}. The last lines of its log:\n{shown}", _what_to_do(failure.log))
 
 
 def _what_to_do(log: Sequence[str]) -> str:

@@ -259,9 +259,7 @@ def _present() -> dict[str, _Present]:
             # One request for all; `client.images.list()` asks again for each image.
             listed = client.api.images()
     except DockerException as error:
-        raise MachineError(
-            f"The Docker engine does not answer: {error}", "python -m grader doctor"
-        ) from error
+        raise MachineError(f"The Docker engine does not answer: {error}", "python -m grader doctor") from error
     return {
         tag: _Present(entry["Id"], entry["Size"], entry.get("Labels") or {})
         for entry in listed
@@ -270,11 +268,7 @@ def _present() -> dict[str, _Present]:
 
 
 def _pull_missing(pool: ThreadPoolExecutor, activity: Activity) -> None:
-    wanted = [
-        found.image.tag
-        for found in _Inventory.read().statuses()
-        if found.image.in_registry and not found.ready
-    ]
+    wanted = [found.image.tag for found in _Inventory.read().statuses() if found.image.in_registry and not found.ready]
     refused: dict[str, list[str]] = {}
     offered = []
     for tag, reason in zip(wanted, pool.map(why_not_offered, wanted), strict=True):
@@ -328,10 +322,8 @@ def _build_missing(activity: Activity) -> None:
 
 
 def _fetch_wheels(activity: Activity) -> Path:
-    with activity.step("wheelhouse", "downloading the packages of the base image") as step:
-        return wheelhouse(
-            FOLDERS / "course" / "requirements.txt", _architecture(), activity.stopping, step.note
-        )
+    with activity.step("wheelhouse", "getting the packages of the base image") as step:
+        return wheelhouse(FOLDERS / "course" / "requirements.txt", _architecture(), activity.stopping, step.note)
 
 
 def _build_if_needed(tag: str, wheels: Future[Path] | None, activity: Activity) -> None:
@@ -351,9 +343,7 @@ def _build_if_needed(tag: str, wheels: Future[Path] | None, activity: Activity) 
             build_root(tag, script, labels, activity.stopping, step.note, needed_for=inventory.equivalents())
         elif tag == BASE and wheels:
             context = wheels.result()
-            build_folder(
-                tag, image.inputs[0], labels, activity.stopping, step.note, context=context, network="none"
-            )
+            build_folder(tag, image.inputs[0], labels, activity.stopping, step.note, context=context, network="none")
         else:
             build_folder(tag, image.inputs[0], labels, activity.stopping, step.note)
         step.outcome("built as an equivalent" if image.in_registry else "built")

@@ -68,7 +68,8 @@ def run(
         env=environment,
         cwd=folder,
     )
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
 
     def end_when_stopping() -> None:
         while process.poll() is None:

@@ -149,9 +149,7 @@ def annotated_index(lines: Sequence[str]) -> str | None:
     return None
 
 
-def pip(
-    arguments: Sequence[str], stopping: threading.Event, said: Callable[[str], None] = lambda line: None
-) -> None:
+def pip(arguments: Sequence[str], stopping: threading.Event, said: Callable[[str], None] = lambda line: None) -> None:
     """Runs the pip of the Python that runs us.
 
     Raises:

@@ -20,6 +20,7 @@ if [ "${1:-}" = redis-server ]; then
   # Put first among the options, it gives way to one of the user's own; a file that decides it is left alone.
   shift
   case "${1:-}" in
+    -v | --version | -h | --help | --test-memory | --check-system) set -- redis-server "$@" ;;
     '' | -*) set -- redis-server --protected-mode no "$@" ;;
     *)
       if grep -qsiE '^[[:space:]]*(protected-mode|include)[[:space:]]' "$1"; then
