@@ -6,6 +6,7 @@ it can run meanwhile; ``settle`` waits until every service is well or cannot get
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 
 from grader.budget import Budget, stretched
 from grader.engine import sweep
@@ -132,7 +133,7 @@ class Stack:
             return
         while True:
             self.budget.at_most(0)
-            states = {name: self._inspect_all(name) for name in self.model.services}
+            states = self._inspect_every()
             hopeless = [name for name in states if any(self._hopeless(state) for state in states[name])]
             if self._up is not None:
                 if self._up.returncode or all(self._final(name, states[name]) for name in states):
@@ -209,25 +210,34 @@ class Stack:
         """What the engine says of the service's first container; None if there is none."""
         return next(iter(self._inspect_all(service)), None)
 
+    def _inspect_every(self) -> dict[str, list[dict[str, Any]]]:
+        states: dict[str, list[dict[str, Any]]] = {name: [] for name in self.model.services}
+        for container in self._project.containers(self.client):
+            with contextlib.suppress(NotFound):  # it went between the list and the look
+                states[container["Labels"][SERVICE_LABEL]].append(self.client.api.inspect_container(container["Id"]))
+        return states
+
     def _inspect_all(self, service: str) -> list[dict[str, Any]]:
         states = []
         for container in self.containers(service):
-            try:
+            with contextlib.suppress(NotFound):
                 states.append(self.client.api.inspect_container(container))
-            except (NotFound, APIError):  # it went between the list and the look
-                continue
         return states
 
     def probe_command(self, service: str) -> list[str] | None:
         """The service's health check as a command, from the file or its image; None if it has none."""
-        state = self.inspect(service)
-        test = ((state or {}).get("Config", {}).get("Healthcheck") or {}).get("Test") or []
+        if (state := self.inspect(service)) is not None:
+            test = (state["Config"].get("Healthcheck") or {}).get("Test") or []
+            shell = state["Config"].get("Shell") or ["/bin/sh", "-c"]
+        else:  # not created yet; Compose writes a dollar sign twice
+            check = self.config["services"][service].get("healthcheck") or {}
+            test = [str(word).replace("$$", "$") for word in check.get("test") or []]
+            shell = ["/bin/sh", "-c"]
         match test:
             case ["CMD", *command]:
-                return [str(word) for word in command]
+                return command
             case ["CMD-SHELL", command]:
-                shell = (state or {})["Config"].get("Shell") or ["/bin/sh", "-c"]
-                return [*shell, str(command)]
+                return [*shell, command]
         return None
 
     def why_not_well(self, service: str) -> str:
