@@ -35,7 +35,7 @@ from grader.submission import private_copy
 # Seconds between probes: until the first success, and afterwards. Quick enough that nobody waits for a
 # poll, slow enough that four probes do not compete with the services for two cores.
 # Failures inside the start period do not count; when to give up is the stack's own decision, not the engine's.
-POLLING = rewrite.Polling(start=0.2, steady=1.0, start_period=600.0)
+POLLING = rewrite.Polling(start=0.2, steady=10.0, start_period=600.0)
 
 REFUSED = "nothing was started, because the submission contains something that must not run here"
 
