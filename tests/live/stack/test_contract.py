@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from .conftest import BATCH_SIZE, ONE_SHOT, ROOT, Stack, docker, eventually
+from tests.live.stack.conftest import BATCH_SIZE, ONE_SHOT, ROOT, Stack, docker, eventually
 
 pytestmark = pytest.mark.live
 

@@ -7,7 +7,7 @@ import threading
 import httpx
 import pytest
 
-from .conftest import Stack, docker, eventually
+from tests.live.stack.conftest import Stack, docker, eventually
 
 pytestmark = pytest.mark.live
 

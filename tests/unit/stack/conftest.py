@@ -6,15 +6,22 @@ really do is tested on the live stack.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+if TYPE_CHECKING:
+    from serve import Replica
 
 STACK = Path(__file__).parents[3] / "stack"
 # In the images these modules lie in the working directory of the process.
@@ -44,3 +51,24 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(transport=transport, base_url="http://app") as client,
     ):
         yield client
+
+
+async def until_ready(replica: Replica) -> None:
+    async with asyncio.timeout(30):
+        while replica.ready is None:
+            assert replica.failure is None, replica.failure
+            await asyncio.sleep(0.01)
+
+
+def reference(trained: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((trained / "model.json").read_text())["reference"]
+    return found
+
+
+def samples(text: str) -> dict[str, float]:
+    """{"name{label=value}": value} of everything that /metrics shows."""
+    return {
+        f"{sample.name}{{{','.join(f'{k}={v}' for k, v in sample.labels.items())}}}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

@@ -25,9 +25,8 @@ from serve import Settings as ServerSettings
 from serve import create_app as create_model_server
 from settings import BadSetting, Settings
 
-from .bad_input import BAD_BODIES
-from .conftest import serving
-from .test_model_server import reference, samples, until_ready
+from tests.unit.stack.bad_input import BAD_BODIES
+from tests.unit.stack.conftest import reference, samples, serving, until_ready
 
 PIXELS = [number % 17 for number in range(64)]
 
@@ -109,7 +108,7 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def running(trained: Path) -> AsyncIterator[Api]:
+async def running(trained: Path, redis_pause_s: float = 0) -> AsyncIterator[Api]:
     """An api that knows the model's version already; its rows are all written when it has ended."""
     replica = Replica(ServerSettings.read({"MODEL_PATH": str(trained / "model.pt")}))
     async with serving(create_model_server(replica)) as model_server:
@@ -118,7 +117,7 @@ async def running(trained: Path) -> AsyncIterator[Api]:
         model = ModelClient(httpx.AsyncClient(transport=network, base_url="http://model-server"), refresh_s=0.02)
         store, pulse, rows = MemoryRedis(), MemoryPulse(), list[Row]()
         services = Services(
-            cache=Cache(store, ttl_s=60, timeout_s=0.05, pause_s=0.2),  # type: ignore[arg-type]
+            cache=Cache(store, ttl_s=60, timeout_s=0.05, pause_s=redis_pause_s),  # type: ignore[arg-type]
             model=model,
             log=PredictionLog(rows.extend, capacity=1000),
             pulse=pulse,  # type: ignore[arg-type]
@@ -203,17 +202,27 @@ def test_a_version_that_changes_is_noticed_and_an_answer_is_kept_under_the_versi
 @pytest.mark.parametrize("trouble", ["down", "frozen"])
 def test_without_redis_answers_are_computed_and_only_the_first_one_waits(trained: Path, trouble: str) -> None:
     async def scenario() -> None:
-        async with running(trained) as api:
-            await api.predict()
+        async with running(trained, redis_pause_s=3600) as api:
+            assert (await api.predict()).json()["cached"] is False
+            assert (await api.predict()).json()["cached"] is True
             setattr(api.redis, trouble, True)
             asked = api.redis.asked
             answers = [(await api.predict()).json() for _ in range(5)]
             assert [answer["cached"] for answer in answers] == [False] * 5
             assert api.redis.asked == asked + 1, "Redis is left alone for a while after it failed"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("trouble", ["down", "frozen"])
+def test_the_cache_is_used_again_once_redis_is_back(trained: Path, trouble: str) -> None:
+    async def scenario() -> None:
+        async with running(trained) as api:
+            await api.predict()
+            setattr(api.redis, trouble, True)
+            assert (await api.predict()).json()["cached"] is False
             setattr(api.redis, trouble, False)
-            async with asyncio.timeout(10):
-                while not (await api.predict()).json()["cached"]:
-                    await asyncio.sleep(0.01)
+            assert (await api.predict()).json()["cached"] is True
 
     asyncio.run(scenario())
 

@@ -9,27 +9,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from serve import CannotServe, Replica, Settings, create_app, load_model
 
-from .bad_input import BAD_BODIES
-from .conftest import serving
+from tests.unit.stack.bad_input import BAD_BODIES
+from tests.unit.stack.conftest import reference, samples, serving, until_ready
 
 
 def settings_for(trained: Path, **environment: str) -> Settings:
     return Settings.read({"MODEL_PATH": str(trained / "model.pt"), **environment})
-
-
-async def until_ready(replica: Replica) -> None:
-    async with asyncio.timeout(30):
-        while replica.ready is None:
-            assert replica.failure is None, replica.failure
-            await asyncio.sleep(0.01)
-
-
-def reference(trained: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((trained / "model.json").read_text())["reference"]
-    return found
 
 
 def test_a_digit_is_read(trained: Path) -> None:
@@ -107,15 +94,6 @@ def test_batches_hold_batch_size_at_most_and_are_counted(trained: Path) -> None:
     assert more("model_server_batch_size_count{}") < 40, "nothing was gathered"
     assert more("model_server_requests_total{status=200}") == 40
     assert more("model_server_request_seconds_count{}") == 40
-
-
-def samples(text: str) -> dict[str, float]:
-    """{"name{label=value}": value} of everything that /metrics shows."""
-    return {
-        f"{sample.name}{{{','.join(f'{k}={v}' for k, v in sample.labels.items())}}}": sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 @pytest.mark.parametrize(

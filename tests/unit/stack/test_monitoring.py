@@ -12,7 +12,7 @@ import serve  # noqa: F401
 import yaml
 from prometheus_client import REGISTRY
 
-from .conftest import STACK
+from tests.unit.stack.conftest import STACK
 
 DASHBOARD = json.loads((STACK / "grafana/dashboards/digits.json").read_text())
 ALERTS = yaml.safe_load((STACK / "prometheus/alerts.yml").read_text())

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import pickle
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import init
 import pytest
 
-from .conftest import STACK, train
+from tests.unit.stack.conftest import train
+
+Init = Callable[[Path, Path], str | None]
 
 
-def run_init(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "init.py"],
-        cwd=STACK / "model-server",
-        env={**os.environ, "MODEL_SOURCE": str(source), "MODEL_PATH": str(target)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def run_init(monkeypatch: pytest.MonkeyPatch) -> Init:
+    """Runs model-init on these two paths; returns what it ends with: None when all is well, else what is wrong."""
+
+    def run(source: Path, target: Path) -> str | None:
+        monkeypatch.setenv("MODEL_SOURCE", str(source))
+        monkeypatch.setenv("MODEL_PATH", str(target))
+        try:
+            init.main()
+        except SystemExit as end:
+            return str(end.code)
+        return None
+
+    return run
 
 
 def copy_of(trained: Path, folder: Path) -> Path:
@@ -30,6 +38,11 @@ def copy_of(trained: Path, folder: Path) -> Path:
     for name in ("model.pt", "model.json"):
         (folder / name).write_bytes((trained / name).read_bytes())
     return folder
+
+
+def change_card(folder: Path, **changes: object) -> None:
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, **changes}))
 
 
 def test_two_trainings_give_the_same_bytes(trained: Path, tmp_path: Path) -> None:
@@ -60,62 +73,49 @@ def test_the_card_describes_the_weights(trained: Path) -> None:
     assert card["version"] == found[:12]
 
 
-def test_a_model_that_is_not_good_enough_fails_the_build(tmp_path: Path) -> None:
-    code = f"import train; train.EPOCHS = 1; train.main(train.Path({str(tmp_path)!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=STACK / "model-server", capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "not good enough" in done.stderr
+def test_a_model_that_is_not_good_enough_fails_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train as training
+
+    monkeypatch.setattr(training, "EPOCHS", 1)
+    with pytest.raises(SystemExit, match="not good enough"):
+        training.main(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_init_puts_the_weights_into_place(trained: Path, tmp_path: Path) -> None:
-    done = run_init(trained, tmp_path / "model.pt")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "model.pt").read_bytes() == (trained / "model.pt").read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"], "nothing half done is left"
-    assert run_init(trained, tmp_path / "model.pt").returncode == 0, "a second run finds nothing wrong"
+def test_init_puts_the_weights_into_place(trained: Path, tmp_path: Path, run_init: Init) -> None:
+    target = tmp_path / "model.pt"
+    assert run_init(trained, target) is None
+    assert target.read_bytes() == (trained / "model.pt").read_bytes()
+    assert list(tmp_path.iterdir()) == [target], "nothing half done is left"
+    assert run_init(trained, target) is None, "a second run finds nothing wrong"
 
 
-def test_init_refuses_damaged_weights(trained: Path, tmp_path: Path) -> None:
+def test_init_refuses_damaged_weights(trained: Path, tmp_path: Path, run_init: Init) -> None:
     source = copy_of(trained, tmp_path / "source")
     weights = bytearray((source / "model.pt").read_bytes())
     weights[len(weights) // 2] ^= 1
     (source / "model.pt").write_bytes(weights)
-    done = run_init(source, tmp_path / "model.pt")
-    assert done.returncode == 1
-    assert "damaged" in done.stderr
+    assert "damaged" in (run_init(source, tmp_path / "model.pt") or "")
 
 
-def test_init_refuses_a_pickle_that_runs_code(trained: Path, tmp_path: Path) -> None:
+def test_init_refuses_a_pickle_that_runs_code(trained: Path, tmp_path: Path, run_init: Init) -> None:
     """A card that vouches for it does not help: the weights are loaded with weights_only."""
-    import pickle
-
     source = copy_of(trained, tmp_path / "source")
-    harmful = pickle.dumps(subprocess.Popen)
+    harmful = pickle.dumps(subprocess.Popen, protocol=2)
     (source / "model.pt").write_bytes(harmful)
-    card = json.loads((source / "model.json").read_text())
-    card["sha256"] = hashlib.sha256(harmful).hexdigest()
-    (source / "model.json").write_text(json.dumps(card))
-    done = run_init(source, tmp_path / "model.pt")
-    assert done.returncode == 1
-    assert "cannot be loaded" in done.stderr
+    change_card(source, sha256=hashlib.sha256(harmful).hexdigest())
+    assert "cannot be loaded" in (run_init(source, tmp_path / "model.pt") or "")
 
 
-def test_init_refuses_weights_that_misread_the_reference(trained: Path, tmp_path: Path) -> None:
+def test_init_refuses_weights_that_misread_the_reference(trained: Path, tmp_path: Path, run_init: Init) -> None:
     source = copy_of(trained, tmp_path / "source")
-    card = json.loads((source / "model.json").read_text())
-    right = card["reference"]["digit"]
-    card["reference"]["digit"] = (right + 1) % 10
-    (source / "model.json").write_text(json.dumps(card))
-    done = run_init(source, tmp_path / "model.pt")
-    assert done.returncode == 1
-    assert f"reads a {(right + 1) % 10} as a {right}" in done.stderr
+    reference = json.loads((source / "model.json").read_text())["reference"]
+    right, wrong = reference["digit"], (reference["digit"] + 1) % 10
+    change_card(source, reference={**reference, "digit": wrong})
+    assert f"reads a {wrong} as a {right}" in (run_init(source, tmp_path / "model.pt") or "")
 
 
-def test_init_says_where_it_cannot_write(trained: Path, tmp_path: Path) -> None:
-    done = run_init(trained, tmp_path / "missing" / "model.pt")
-    assert done.returncode == 1
-    assert str(tmp_path / "missing") in done.stderr
-    assert "Traceback" not in done.stderr
+def test_init_says_where_it_cannot_write(trained: Path, tmp_path: Path, run_init: Init) -> None:
+    said = run_init(trained, tmp_path / "missing" / "model.pt") or ""
+    assert "No such file or directory" in said
+    assert str(tmp_path / "missing") in said
