@@ -29,7 +29,7 @@ PID_FILES = {
     Path("/var/run/docker.pid"): "dockerd",
     Path("/var/run/docker/containerd/containerd.pid"): "containerd",
 }
-START_WITHIN = 60.0  # seconds; a first start on a slow disk takes ten
+START_WITHIN = 120.0  # seconds; a start takes two, on a busy machine twenty
 STOP_WITHIN = 40.0  # seconds; the engine gives each container ten
 
 
@@ -43,18 +43,19 @@ def start_engine(say: Say, just_installed: bool = False) -> None:
     Raises:
         MachineError: it does not come up; with the last lines of its log.
     """
-    remove_stale_pid_files(say)
     machine = Machine.read()
-    starting = next((_living(file, program) for file, program in PID_FILES.items() if program == "dockerd"), None)
-    if starting:
+    remove_stale_pid_files(say)
+    if present := _present_dockerd():
         if just_installed:
-            _record_process(starting)
-        say("Waiting for the Docker engine, which is starting ...")
-        _wait_until_it_answers()
-    elif machine.dockerd is None:
+            _record_process(present)
+        say("Waiting for the Docker engine, which is starting or ending ...")
+        if _wait_until_it_answers(lambda: _is(present, "dockerd")):
+            return
+        remove_stale_pid_files(say)
+    if machine.dockerd is None:
         again = commands("sudo apt-get install --reinstall docker.io", "make setup")
         raise MachineError("Docker is installed, but its program dockerd is missing.", again)
-    elif starts_services(machine):
+    if starts_services(machine):
         limit_packets_of_service(say, _version_of(machine.dockerd))
         _start_service(say, machine)
     else:
@@ -79,7 +80,7 @@ def _start_service(say: Say, machine: Machine) -> None:
         fix = explain(said) or commands("journalctl -u docker -n 30", before="Its log says more:")
         raise MachineError(f"`{' '.join(start)}` failed:\n{said}", fix)
     _record({"stop": stop})
-    _wait_until_it_answers()
+    _wait_until_it_answers(lambda: True)
 
 
 def _start_ourselves(say: Say, dockerd: str) -> None:
@@ -102,26 +103,32 @@ def _start_ourselves(say: Say, dockerd: str) -> None:
             env=os.environ | {"PATH": f"{SYSTEM_PATH}:{os.environ.get('PATH', '')}"},
         )
     _record_process(process.pid)
-    _wait_until_it_answers(process, log_start)
+    try:
+        if _wait_until_it_answers(lambda: process.poll() is None):
+            return
+        what = f"The Docker engine ended at once, with exit status {process.returncode}."
+    except MachineError as late:
+        what = late.what
+    text = _text(LOG)[log_start:]
+    raise MachineError(
+        f"{what} The last lines of its log, {LOG}:\n{apt.last_lines(text, 4)}",
+        explain(text) or commands(f"less {LOG}", before="The whole log says more:"),
+    )
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes] | None = None, log_start: int = 0) -> None:
+def _wait_until_it_answers(alive: Callable[[], bool]) -> bool:
+    """True as soon as the engine answers, False as soon as it is no longer alive."""
     deadline = time.monotonic() + START_WITHIN
     while read_facts().engine is None:
-        if process and process.poll() is not None:
-            what = f"The Docker engine ended at once, with exit status {process.returncode}."
-        elif time.monotonic() > deadline:
-            what = f"The Docker engine did not answer within {START_WITHIN:.0f} s."
-        else:
-            time.sleep(0.2)
-            continue
-        if process is None:
-            raise MachineError(what, commands("journalctl -u docker -n 50", before="Its log says more:"))
-        text = _text(LOG)[log_start:]
-        raise MachineError(
-            f"{what} The last lines of its log, {LOG}:\n{apt.last_lines(text, 4)}",
-            explain(text) or commands(f"less {LOG}", before="The whole log says more:"),
-        )
+        if not alive():
+            return False
+        if time.monotonic() > deadline:
+            raise MachineError(
+                f"The Docker engine did not answer within {START_WITHIN:.0f} s.",
+                commands("journalctl -u docker -n 50      # or, without systemd:", "less /var/log/docker.log"),
+            )
+        time.sleep(0.2)
+    return True
 
 
 def packet_options(uplink: int | None, version: str | None, config: Mapping[str, object]) -> list[str]:
@@ -180,18 +187,24 @@ def remove_stale_pid_files(say: Say, files: Mapping[Path, str] = PID_FILES) -> N
 def _living(file: Path, program: str) -> int | None:
     """The process id in a pid file, if that process lives and is this program."""
     digits = _text(file).strip()
-    if not digits.isdigit() or _text(f"/proc/{digits}/comm").strip() != program:
-        return None
-    return None if _state(int(digits)) in ("Z", "X", "") else int(digits)
+    return int(digits) if digits.isdigit() and _is(int(digits), program) else None
+
+
+def _is(pid: int, program: str) -> bool:
+    return _text(f"/proc/{pid}/comm").strip() == program and _lives(pid)
+
+
+def _lives(pid: int) -> bool:
+    return (_stat(pid) or ["X"])[0] not in "ZX"
+
+
+def _present_dockerd() -> int | None:
+    return next((_living(file, program) for file, program in PID_FILES.items() if program == "dockerd"), None)
 
 
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the third on: the second is the name, which may hold spaces."""
     return _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-
-
-def _state(pid: int) -> str:
-    return (_stat(pid) or [""])[0]
 
 
 def _start_time(pid: int) -> str:
@@ -230,7 +243,7 @@ def stop_engine(say: Say) -> None:
     if "stop" in started:
         say(f"Stopping the Docker engine with `{' '.join(started['stop'])}` ...")
         subprocess.run(started["stop"], check=False, stdin=subprocess.DEVNULL)
-    elif _start_time(started["pid"]) == started["started"] and _state(started["pid"]) not in ("Z", "X", ""):
+    elif _start_time(started["pid"]) == started["started"] and _lives(started["pid"]):
         say(f"Stopping the Docker engine (process {started['pid']}) ...")
         _end(started["pid"])
     RECORD.unlink(missing_ok=True)
@@ -239,7 +252,7 @@ def stop_engine(say: Say) -> None:
 def _end(pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_WITHIN
-    while _state(pid) not in ("Z", "X", ""):
+    while _lives(pid):
         if time.monotonic() > deadline:
             raise MachineError(
                 f"The Docker engine (process {pid}) still runs {STOP_WITHIN:.0f} s after it was told to end.",

@@ -241,9 +241,9 @@ def _logged(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a command, its output into the log; on a terminal one line shows where it is."""
     terminal = sys.stdout.isatty()
     lines: list[str] = []
-    with LOG.open("a") as log:
-        log.write(f"$ {' '.join(command)}\n")
-        process = subprocess.Popen(
+    with (
+        LOG.open("a") as log,
+        subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -251,7 +251,9 @@ def _logged(command: list[str]) -> subprocess.CompletedProcess[str]:
             text=True,
             errors="replace",
             env=os.environ | {"PIP_USER": "0"},
-        )
+        ) as process,
+    ):
+        log.write(f"$ {' '.join(command)}\n")
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
@@ -260,7 +262,7 @@ def _logged(command: list[str]) -> subprocess.CompletedProcess[str]:
                 print(f"\r\033[K  {line.strip()[:76]}", end="", flush=True)
     if terminal:
         print("\r\033[K", end="", flush=True)
-    return subprocess.CompletedProcess(command, process.wait(), "".join(lines), "")
+    return subprocess.CompletedProcess(command, process.returncode, "".join(lines), "")
 
 
 def _failure(what: str, output: str) -> MachineError:

@@ -74,7 +74,9 @@ class Machine:
         """No engine runs, whoever started it."""
         self.get(f"{SET_UP} stop")
         if pid := self.dockerd():
-            self.get(f"kill {pid}; timeout 30 bash -c 'while docker version > /dev/null 2>&1; do sleep 0.1; done'")
+            self.get(
+                f"kill {pid}; timeout 60 bash -c 'until grep -qs ^State:.[ZX] /proc/{pid}/status; do sleep 0.1; done'"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +161,14 @@ def test_a_killed_engine_is_started_again(bare: Machine) -> None:
     assert bare.dockerd() not in ("", killed)
 
 
+def test_an_engine_that_is_just_ending_is_waited_for_and_started_again(bare: Machine) -> None:
+    bare.get(SET_UP)
+    ending = bare.dockerd()
+    bare.get(f"kill {ending}; timeout 30 bash -c 'while docker version > /dev/null 2>&1; do sleep 0.1; done'")
+    bare.get(SET_UP)
+    assert bare.dockerd() not in ("", ending)
+
+
 def test_a_pid_file_that_names_another_program_is_no_obstacle(bare: Machine) -> None:
     bare.stop()
     bare.get("sleep 1000 & echo -n $! > /var/run/docker.pid")
@@ -223,3 +233,33 @@ def test_only_an_engine_that_the_set_up_started_is_stopped(bare: Machine) -> Non
     own = bare.dockerd()
     assert "nothing to stop" in bare.get(f"{SET_UP} stop")
     assert bare.dockerd() == own != ""
+
+
+# In the place of `make test`: it sets up the engine, too, and ends with a status of its own.
+MAKE = f"""cat > /usr/local/bin/make <<'END'
+#!/bin/sh
+echo make "$@"
+{SET_UP}
+exit 7
+END
+chmod +x /usr/local/bin/make
+"""
+
+
+def test_the_ci_script_stops_the_engine_that_it_caused_to_be_started(bare: Machine) -> None:
+    bare.stop()
+    bare.get(MAKE)
+    run = bare.run(".ci/run")
+    assert run.returncode == 7, run.stderr
+    assert run.stdout.startswith("make test\n")
+    assert "Stopping the Docker engine" in run.stdout
+    assert bare.dockerd() == ""
+
+
+def test_the_ci_script_leaves_an_engine_alone_that_was_there_before(bare: Machine) -> None:
+    bare.get(SET_UP)
+    engine = bare.dockerd()
+    bare.get(MAKE)
+    run = bare.run(".ci/run")
+    assert run.returncode == 7, run.stderr
+    assert bare.dockerd() == engine
