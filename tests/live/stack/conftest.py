@@ -23,6 +23,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from grader.engine import images
 from grader.setup.secrets import ensure_secrets
 
 ROOT = Path(__file__).parents[3]
@@ -169,13 +170,14 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     ensure_secrets()
+    images.ensure()
     ports = {name: str(free_port()) for name in ("API_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")}
     project = f"compose-course-test-{os.getpid()}"
     environment = {**os.environ, **ports, "BATCH_SIZE": str(BATCH_SIZE)}
     with httpx.Client(base_url=f"http://127.0.0.1:{ports['API_PORT']}", timeout=15) as client:
         stack = Stack(project, environment, client)
         try:
-            stack.compose("up", "--build", "-d", "--wait", "--wait-timeout", "180")
+            stack.compose("up", "-d", "--wait", "--wait-timeout", "180")
             yield stack
         finally:
             stack.compose("down", "--volumes", "--timeout", "0", "--remove-orphans")
