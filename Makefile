@@ -60,7 +60,7 @@ stack: setup
 	@api=$$(docker compose port api 8000); prometheus=$$(docker compose port prometheus 9090); \
 	printf '%s\n' "" "The stack is up. Show it a handwritten digit, twice, and see which answer came from the cache:" \
 	  "    curl -s $$api/predict -H 'Content-Type: application/json' -d '{\"pixels\": $(DIGIT)}'" \
-	  "Its numbers: http://$$prometheus      Its lessons: make lab      Its end: make stack-down"
+	  "Numbers: http://$$prometheus      Lessons: make lab      Stop it: make stack-down"
 
 stack-down:
 	docker compose down

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from grader.engine.facts import DEFAULT_ENDPOINTS, EngineFacts, release
 from grader.errors import MachineError
 
 ROOT = Path(__file__).resolve().parents[2]
+SET_UP_ENGINE = [f"cd {shlex.quote(str(ROOT))}", "sudo python3 -B -m grader.setup.engine"]
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ETHERNET_MTU = 1500
 
@@ -122,9 +124,11 @@ def shortcomings(facts: EngineFacts, machine: Machine) -> dict[str, MachineError
 
 
 def _too_old(what: str, version: str, oldest: tuple[int, ...], machine: Machine) -> MachineError:
+    where = "docker info --format '{{range .ClientInfo.Plugins}}{{println .Name .Path}}{{end}}'  # where plugins are"
+    update = ["sudo apt-get update", "sudo apt-get upgrade"] if machine.has_apt else []
     return MachineError(
         f"{what} {version} is too old; the workbook needs {'.'.join(map(str, oldest))} or newer.",
-        commands(*install_commands(machine), before="Bring it up to date:"),
+        commands(*update, where, before="Bring it up to date the way it came here, or remove it and run the set-up:"),
     )
 
 
@@ -146,7 +150,7 @@ def missing_engine(facts: EngineFacts, machine: Machine) -> MachineError | None:
             f"The workbook does not run on {machine.system} itself, but it runs there inside WSL 2.",
             commands("wsl --install -d Debian", before="In a terminal, then once more in the Debian it opens:"),
         )
-    if "permission denied" in reason.lower():
+    if "permission denied" in reason.lower() and (facts.endpoint or "").startswith("unix://"):
         group = commands("sudo groupadd -f docker", 'sudo usermod -aG docker "$USER"', "newgrp docker")
         return MachineError(
             f"The Docker engine is there, but this user may not talk to it ({facts.endpoint}).",
@@ -162,8 +166,8 @@ def missing_engine(facts: EngineFacts, machine: Machine) -> MachineError | None:
     if not machine.root:
         if machine.dockerd is None:
             return MachineError("Docker is not installed.", commands(*install_commands(machine), "make setup"))
-        start_it = "sudo systemctl start docker" if machine.systemd else "sudo python3 -B -m grader.setup.engine"
-        return MachineError("The Docker engine is installed, but not running.", commands(start_it, "make setup"))
+        by_hand = ["sudo systemctl start docker"] if machine.systemd else SET_UP_ENGINE
+        return MachineError("The Docker engine is installed, but not running.", commands(*by_hand, "make setup"))
     if machine.dockerd is None and not machine.has_apt:
         return MachineError("Docker is not installed.", commands(*install_commands(machine), "make setup"))
     return None
@@ -175,7 +179,7 @@ def install_commands(machine: Machine) -> list[str]:
         return ["brew install --cask docker-desktop", "open -a Docker"]
     join = [] if machine.root else ['sudo usermod -aG docker "$USER"', "newgrp docker"]
     if machine.has_apt:
-        return [f"cd {ROOT}", "sudo python3 -B -m grader.setup.engine", *join]
+        return [*SET_UP_ENGINE, *join]
     start = "sudo systemctl enable --now docker"
     others = {
         "fedora": ["sudo dnf install moby-engine docker-cli docker-compose docker-buildx", start],
@@ -220,6 +224,10 @@ _KNOWN_TROUBLES = (
         commands("make setup", before="The engine has stopped. Start it:"),
     ),
     (
+        r"operation not permitted|permission denied",
+        "The engine may not do its work here. Run the set-up on the machine itself, not in a container.",
+    ),
+    (
         r"iptables.*not found|failed to find iptables",
         commands("sudo apt-get install iptables", before="The engine needs the package iptables:"),
     ),
@@ -237,10 +245,6 @@ _KNOWN_TROUBLES = (
             "sudo cgroupfs-mount",
             before="The control groups are not mounted:",
         ),
-    ),
-    (
-        r"operation not permitted|permission denied",
-        "The engine may not do its work here. Run the set-up on the machine itself, not in a container.",
     ),
 )
 

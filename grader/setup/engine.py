@@ -127,6 +127,9 @@ def main(arguments: list[str]) -> int:
     except GraderError as error:
         print(f"{error.what}\n{error.fix}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,13 @@ def main(arguments: list[str]) -> int:
     except GraderError as error:
         print(f"{error.what}\n{error.fix}", file=sys.stderr)
         return error.exit_status
+    except PermissionError as error:
+        mine = commands(f'sudo chown -R "$USER" {shlex.quote(str(ROOT))}', "make setup")
+        print(f"{error.filename} belongs to another user, perhaps since a `sudo make`. {mine}", file=sys.stderr)
+        return MachineError.exit_status
+    except KeyboardInterrupt:
+        print("\nInterrupted. The next set-up makes .venv anew.", file=sys.stderr)
+        return 130
     if not options.packages_only:
         os.chdir(ROOT)
         os.set_inheritable(lock, True)  # held on: two set-ups must not start two engines either
@@ -63,7 +71,7 @@ def main(arguments: list[str]) -> int:
 def _alone() -> int:
     """Wait until no other set-up of this checkout is at work; the lock ends with the process."""
     CACHE.mkdir(exist_ok=True)
-    lock = os.open(CACHE / "setup.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    lock = os.open(CACHE / "setup.lock", os.O_RDONLY | os.O_CREAT, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -255,11 +263,15 @@ def _logged(command: list[str]) -> subprocess.CompletedProcess[str]:
     ):
         log.write(f"$ {' '.join(command)}\n")
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            log.write(line)
-            if terminal and line.strip():
-                print(f"\r\033[K  {line.strip()[:76]}", end="", flush=True)
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                log.write(line)
+                if terminal and line.strip():
+                    print(f"\r\033[K  {line.strip()[:76]}", end="", flush=True)
+        except BaseException:
+            process.terminate()  # or it would go on changing .venv
+            raise
     if terminal:
         print("\r\033[K", end="", flush=True)
     return subprocess.CompletedProcess(command, process.returncode, "".join(lines), "")

@@ -116,6 +116,12 @@ def test_without_a_client_there_is_one_problem_and_not_three() -> None:
             "this user may not talk to it",
             ['sudo usermod -aG docker "$USER"', "newgrp docker"],
         ),
+        (
+            replace(SILENT, endpoint="ssh://far", reasons={"engine": "Permission denied (publickey)"}),
+            USER,
+            "ssh://far, does not answer: Permission denied (publickey)",
+            ["docker context use default"],
+        ),
         (replace(SILENT, endpoint="tcp://10.0.0.7:2376"), ROOT, "tcp://10.0.0.7:2376", ["docker context use default"]),
     ],
 )
@@ -167,6 +173,10 @@ def test_root_needs_no_group() -> None:
         ("Devices cgroup isn't mounted", "cgroupfs-mount"),
         ("cgroups: cgroup mountpoint does not exist", "cgroupfs-mount"),
         ("failed to mount overlay: operation not permitted", "not in a container"),
+        (
+            "iptables failed: iptables -t nat -N DOCKER: Could not fetch rule set generation id: Permission denied",
+            "not in a container",
+        ),
         ("all is well", ""),
     ],
 )
