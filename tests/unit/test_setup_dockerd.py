@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,8 +44,15 @@ def test_packets_are_made_to_fit_the_uplink(
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """A process that lives, its name "sleep"."""
     with subprocess.Popen(["sleep", "600"]) as process:
-        yield process
-        process.kill()
+        try:
+            # The kernel gives the new name a moment after Popen has returned.
+            deadline = time.monotonic() + 30
+            while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\n":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield process
+        finally:
+            process.kill()
 
 
 def removed(file: Path, program: str) -> bool:
