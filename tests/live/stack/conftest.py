@@ -32,7 +32,7 @@ BATCH_SIZE = 8  # small, so that a burst fills it
 ONE_SHOT = "model-init"
 
 
-def eventually(condition: Callable[[], object], within_s: float = 30, what: str = "") -> None:
+def eventually(condition: Callable[[], object], within_s: float = 60, what: str = "") -> None:
     """Returns once the condition holds; fails when it does not within this time."""
     deadline = time.monotonic() + within_s
     while not condition():
