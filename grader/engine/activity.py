@@ -69,7 +69,7 @@ class Activity:
         self.bars: Progress | None = None
         if console.is_terminal:
             self.bars = Progress(
-                SpinnerColumn(finished_text="✓"),
+                SpinnerColumn(finished_text=" "),
                 TextColumn("{task.fields[name]}", markup=False, table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=BAR_WIDTH),
                 TextColumn(

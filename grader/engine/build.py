@@ -1,9 +1,10 @@
-"""Building one image: from a Dockerfile, from a service of a Compose file, or nothing."""
+"""Building one image: from a Dockerfile, from a service of a Compose file, or from nothing."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -20,7 +21,9 @@ from grader.errors import MachineError
 from grader.setup import apt
 
 ROOT = Path(__file__).resolve().parents[2]
+DEBIAN_12 = "bookworm"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+STEP_AND_TIME = re.compile(r"^#\d+ (\d+\.\d+ )?")  # what BuildKit puts before each line
 LOG_SHOWN = 15  # lines
 NO_ENGINE = ("cannot connect to the docker daemon", "error during connect")
 NO_MIRROR = ("failure resolving", "could not resolve", "failed to fetch", "timed out", "unable to connect")
@@ -54,7 +57,6 @@ def build_folder(
         MachineError: the build failed.
         grader.engine.process.Interrupted: `stopping` was set.
     """
-    # Not `docker buildx build`: a builder that the user has chosen for it may not see this engine's images.
     command = ["docker", "build", "--progress=plain", f"--network={network}", f"--tag={tag}"]
     command += [f"--label={key}={value}" for key, value in labels.items()]
     command += [f"--build-arg={name}" for name in PROXIES if network != "none" and os.environ.get(name)]
@@ -110,7 +112,7 @@ def build_root(
 
     Args:
         tag: what the image will be called.
-        script: is given the path of the tar file that it has to write, and runs mmdebstrap.
+        script: is given the path of the tar file that it has to write and apt sources; runs mmdebstrap.
         labels: for the image.
         stopping: set by another thread to end it.
         said: is told each line of the script's output.
@@ -127,7 +129,7 @@ def build_root(
     with tempfile.TemporaryDirectory(dir=cache, prefix="root-") as scratch:
         archive = Path(scratch, "root.tar")
         try:
-            run([str(script), str(archive)], stopping, said=said)
+            run([str(script), str(archive), *own_sources()], stopping, said=said)
         except (CommandFailed, OSError) as failure:
             raise _failed(tag, failure) from failure
         try:
@@ -137,6 +139,22 @@ def build_root(
                 client.api.import_image(str(archive), repository=repository, tag=version, changes=changes)
         except (DockerException, requests.exceptions.RequestException, OSError) as error:
             raise MachineError(f"The engine did not take {tag}: {error}", _what_to_do([str(error)])) from error
+
+
+def own_sources() -> list[str]:
+    """The sources of Debian 12 that this machine's apt is set to: a classroom may have a mirror of its own.
+
+    Returns:
+        lines for sources.list; none on another system.
+    """
+    if not shutil.which("apt-get"):
+        return []
+    lines: dict[str, None] = {}  # a set that keeps its order
+    for target in apt.archive_targets().splitlines():
+        address, codename, component, origin = (target.split("|") + [""] * 4)[:4]
+        if origin == "Debian" and codename.partition("-")[0] == DEBIAN_12 and address.startswith("http"):
+            lines[f"deb {address} {codename} {component}"] = None
+    return list(lines)
 
 
 def _install_mmdebstrap(said: Said, needed_for: Sequence[str]) -> None:
@@ -149,32 +167,40 @@ def _install_mmdebstrap(said: Said, needed_for: Sequence[str]) -> None:
         raise MachineError(
             "No registry gives the course's images, and to build equivalents mmdebstrap has to be installed.",
             "Install it, then try again:\n"
-            f"  sudo apt-get update && sudo apt-get install -y {' '.join(packages)}\n"
-            "  python -m grader images",
+            f"    sudo apt-get update && sudo apt-get install -y {' '.join(packages)}\n"
+            "    python -m grader images",
         )
     else:
         raise MachineError(
             "No registry gives the course's images, and equivalents can be built on Debian and Ubuntu only.",
             "Connect this machine to a registry, or bring the images from one that has them. There:\n"
-            f"  docker save {' '.join(needed_for)} | gzip > images.tar.gz\n"
+            f"    docker save {' '.join(needed_for)} | gzip > images.tar.gz\n"
             "Here:\n"
-            "  docker load < images.tar.gz\n"
-            "  python -m grader images",
+            "    docker load < images.tar.gz\n"
+            "    python -m grader images",
         )
 
 
 def _build(tag: str, command: Sequence[str], stopping: threading.Event, said: Said, stdin: str = "") -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "BUILDX_BUILDER"}
-    environment["DOCKER_BUILDKIT"] = "1"
     try:
-        run(command, stopping, said=said, stdin=stdin, environment=environment, folder=ROOT)
+        # The builder that belongs to the engine: one of the user's own choice may not see the engine's images.
+        context = run(["docker", "context", "show"], stopping)[-1]
+        environment = os.environ | {"DOCKER_BUILDKIT": "1", "BUILDX_BUILDER": context}
+        run(
+            command,
+            stopping,
+            said=lambda line: said(STEP_AND_TIME.sub("", line)),
+            stdin=stdin,
+            environment=environment,
+            folder=ROOT,
+        )
     except (CommandFailed, OSError) as failure:
         raise _failed(tag, failure) from failure
 
 
 def _failed(tag: str, failure: CommandFailed | OSError) -> MachineError:
     if isinstance(failure, OSError):
-        return MachineError(f"Building {tag} could not begin: {failure}", "  python -m grader doctor")
+        return MachineError(f"Building {tag} could not begin: {failure}", "    python -m grader doctor")
     how = f"with exit status {failure.status}"
     if failure.status < 0:
         how = f"because something sent it signal {-failure.status}"
@@ -186,12 +212,12 @@ def _what_to_do(log: Sequence[str]) -> str:
     text = "\n".join(log).lower()
     first = ""
     if "no space left on device" in text:
-        first = "The disk is full. Make room; this shows what Docker uses:\n  docker system df\n"
+        first = "The disk is full. Make room; this shows what Docker uses:\n    docker system df\n"
     elif any(sign in text for sign in NO_MIRROR):
         first = (
             "The build reached no package mirror. If this machine needs a proxy, set http_proxy and\n"
             "https_proxy; if its clock or its DNS is wrong, mend that.\n"
         )
     elif any(sign in text for sign in NO_ENGINE):
-        first = "The Docker engine went away. See why:\n  python -m grader doctor\n"
-    return f"{first}What is built already stays. To go on:\n  python -m grader images"
+        first = "The Docker engine went away. See why:\n    python -m grader doctor\n"
+    return f"{first}What is built already stays. To go on:\n    python -m grader images"

@@ -178,5 +178,5 @@ def _no_wheels(failure: CommandFailed) -> MachineError:
         + "\n".join(f"  {line}" for line in errors[-5:]),
         "If this machine reaches packages through a mirror or a proxy, tell pip (what pip is set to:\n"
         "`python -m pip config debug`); if its disk is full (`df -h .`), make room. Then run:\n"
-        "  python -m grader images",
+        "    python -m grader images",
     )

@@ -29,7 +29,7 @@ import pytest
 import redis
 from docker.models.containers import Container
 
-from grader.engine import images
+from grader.engine import images, inventory
 from grader.engine.connection import connect
 from grader.engine.pull import why_not_offered
 from grader.errors import MachineError
@@ -528,16 +528,19 @@ class TestNginx:
         assert self.get(machine, machine.start(NGINX, port=80, volumes=volumes)).text == "my page"
 
     def test_fills_templates_in(self, machine: Machine, tmp_path: Path) -> None:
-        template = "server { listen 80; location / { return 200 '${GREETING}, $uri, ${UNSET}'; } }"
-        write(
-            tmp_path,
-            {"default.conf.template": "set-by-template;", "sub/other.conf.template": "# ${GREETING}"},
-        )
-        (tmp_path / "default.conf.template").write_text(template.replace("${UNSET}", "$host"))
+        template = "server { listen 80; location / { return 200 '${GREETING}, $uri, $host'; } }"
+        templates = {
+            "default.conf.template": template + "resolver ${NGINX_LOCAL_RESOLVERS};",
+            "sub/other.conf.template": "# ${GREETING}",
+        }
+        write(tmp_path, templates)
         volumes = {str(tmp_path): {"bind": "/etc/nginx/templates", "mode": "ro"}}
-        server = machine.start(NGINX, port=80, volumes=volumes, environment={"GREETING": "good day"})
+        told = {"GREETING": "good day", "NGINX_ENTRYPOINT_LOCAL_RESOLVERS": "yes"}
+        server = machine.start(NGINX, port=80, volumes=volumes, environment=told, dns=["192.0.2.53"])
         assert self.get(machine, server, "/a").text == "good day, /a, 127.0.0.1"
         assert server.exec_run(["cat", "/etc/nginx/conf.d/sub/other.conf"]).output == b"# good day"
+        made = server.exec_run(["cat", "/etc/nginx/conf.d/default.conf"]).output.decode()
+        assert made.endswith("resolver 192.0.2.53;")
 
     def test_runs_the_scripts_before_it_starts(self, machine: Machine, tmp_path: Path) -> None:
         scripts = {
@@ -740,10 +743,10 @@ def table(engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> Itera
     """Puts other images in the place of the workbook's, and removes what was made of them."""
     tags: list[str] = []
 
-    def use(*rows: images.Image) -> None:
-        stand_ins = tuple(images.Image(tag, "", inputs=()) for tag in (images.PYTHON, images.BASE))
-        monkeypatch.setattr(images, "IMAGES", (*rows, *stand_ins))
-        monkeypatch.setattr(images, "stack_images", list)
+    def use(*rows: inventory.Image) -> None:
+        stand_ins = tuple(inventory.Image(tag, "", inputs=()) for tag in (inventory.PYTHON, inventory.BASE))
+        monkeypatch.setattr(inventory, "IMAGES", (*rows, *stand_ins))
+        monkeypatch.setattr(inventory, "stack_images", list)
         tags.extend(row.tag for row in rows)
 
     yield use
@@ -786,7 +789,7 @@ class TestRegistry:
         folder: Path,
     ) -> None:
         host = registry().address
-        rows = [images.Image(new_tag(host), "", in_registry=True, inputs=(folder,)) for _ in range(3)]
+        rows = [inventory.Image(new_tag(host), "", in_registry=True, inputs=(folder,)) for _ in range(3)]
         table(*rows)
         said: list[str] = []
         found = images.ensure(said.append)
@@ -797,7 +800,7 @@ class TestRegistry:
     def test_what_breaks_off_is_built_instead(
         self, registry: Callable[..., Registry], table: Callable[..., None], folder: Path
     ) -> None:
-        row = images.Image(new_tag(registry(broken=True).address), "", in_registry=True, inputs=(folder,))
+        row = inventory.Image(new_tag(registry(broken=True).address), "", in_registry=True, inputs=(folder,))
         table(row)
         said: list[str] = []
         assert images.ensure(said.append)[0].state is images.State.EQUIVALENT
@@ -814,10 +817,10 @@ class TestEnsure:
     def test_builds_again_what_has_changed_and_what_stands_on_it(
         self, table: Callable[..., None], folder: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
-        lower = images.Image(new_tag(), "", inputs=(folder,))
+        lower = inventory.Image(new_tag(), "", inputs=(folder,))
         upper_folder = tmp_path_factory.mktemp("upper")
         write(upper_folder, {"Dockerfile": f"FROM {lower.tag}\nCOPY Dockerfile /upper\n"})
-        upper = images.Image(new_tag(), "", inputs=(upper_folder,), parent=lower.tag)
+        upper = inventory.Image(new_tag(), "", inputs=(upper_folder,), parent=lower.tag)
         table(upper, lower)
 
         def ids() -> dict[str, str | None]:
@@ -847,7 +850,7 @@ class TestEnsure:
         tmp_path: Path,
     ) -> None:
         mine = write(tmp_path / "mine", {"Dockerfile": "FROM scratch\nLABEL mine=yes\n"})
-        row = images.Image(machine.build(mine), "", in_registry=True, inputs=(folder,))
+        row = inventory.Image(machine.build(mine), "", in_registry=True, inputs=(folder,))
         table(row)
         before = engine.images.get(row.tag).id
         assert images.ensure(lambda line: None)[0].state is images.State.PULLED
@@ -856,7 +859,7 @@ class TestEnsure:
 
     def test_says_why_a_build_failed(self, table: Callable[..., None], tmp_path: Path) -> None:
         write(tmp_path, {"Dockerfile": f"FROM {PYTHON}\nRUN echo about to fail && exit 7\n"})
-        row = images.Image(new_tag(), "", inputs=(tmp_path,))
+        row = inventory.Image(new_tag(), "", inputs=(tmp_path,))
         table(row)
         with pytest.raises(MachineError) as error:
             images.ensure(lambda line: None)
@@ -868,7 +871,7 @@ class TestEnsure:
     def test_an_image_that_only_a_registry_has_may_stay_missing(self, table: Callable[..., None], folder: Path) -> None:
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
-            table(images.Image(new_tag(f"127.0.0.1:{closed.getsockname()[1]}"), "", in_registry=True))
+            table(inventory.Image(new_tag(f"127.0.0.1:{closed.getsockname()[1]}"), "", in_registry=True))
             said: list[str] = []
             # Asked for only on request: every grading would have to wait for a registry that is away.
             assert images.ensure(said.append)[0].state is images.State.MISSING
@@ -880,10 +883,10 @@ class TestEnsure:
         write(tmp_path, {"Dockerfile": f"FROM {PYTHON}\nRUN sleep 600\n"})
         program = f"""
 from pathlib import Path
-from grader.engine import images
-images.IMAGES = (images.Image("{new_tag()}", "", inputs=(Path("{tmp_path}"),)),
-                 *(images.Image(tag, "") for tag in (images.PYTHON, images.BASE)))
-images.stack_images = list
+from grader.engine import images, inventory
+inventory.IMAGES = (inventory.Image("{new_tag()}", "", inputs=(Path("{tmp_path}"),)),
+                 *(inventory.Image(tag, "") for tag in (inventory.PYTHON, inventory.BASE)))
+inventory.stack_images = list
 images.ensure(lambda line: print(line, flush=True))
 """
         run = subprocess.Popen(
@@ -901,7 +904,7 @@ images.ensure(lambda line: print(line, flush=True))
         assert "stopped" in out
 
     def test_goes_on_when_another_run_has_finished(self, table: Callable[..., None], folder: Path) -> None:
-        row = images.Image(new_tag(), "", inputs=(folder,))
+        row = inventory.Image(new_tag(), "", inputs=(folder,))
         table(row)
         said: list[str] = []
         waits = threading.Event()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from grader.engine import images
+from grader.engine import inventory
 from grader.engine.build import build_folder, build_root
 from grader.engine.fingerprint import fingerprint
 from grader.engine.process import CommandFailed, Interrupted, run
@@ -30,11 +30,11 @@ def pins(requirements: Path) -> dict[str, str]:
 class TestTable:
     def test_has_every_image_that_the_stack_runs_on(self) -> None:
         services = yaml.safe_load((ROOT / "compose.yml").read_text())["services"].values()
-        known = {image.tag for image in (*images.IMAGES, *images.stack_images())}
+        known = {image.tag for image in (*inventory.IMAGES, *inventory.stack_images())}
         assert {service["image"] for service in services} <= known
 
     def test_has_a_folder_behind_everything_that_is_built(self) -> None:
-        table = [*images.IMAGES, *images.stack_images()]
+        table = [*inventory.IMAGES, *inventory.stack_images()]
         tags = [image.tag for image in table]
         assert len(tags) == len(set(tags))
         for image in table:
@@ -42,7 +42,7 @@ class TestTable:
             assert image.parent is None or image.parent in tags, image
 
     def test_starts_each_dockerfile_from_the_parent_that_it_names(self) -> None:
-        for image in [*images.IMAGES, *images.stack_images()]:
+        for image in [*inventory.IMAGES, *inventory.stack_images()]:
             for dockerfile in (path / "Dockerfile" for path in image.inputs):
                 if dockerfile.exists():
                     bases = re.findall(r"^FROM (\S+)(?: AS (\S+))?", dockerfile.read_text(), re.MULTILINE)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes the database on the first start, then becomes the server. The variables and the folder it reads are those of the
-# original image: POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB, POSTGRES_INITDB_ARGS, POSTGRES_INITDB_WALDIR (each also as
-# …_FILE), POSTGRES_HOST_AUTH_METHOD, PGDATA and /docker-entrypoint-initdb.d. Functions with the original's names are
-# the ones that init scripts call.
+# original image: POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB, POSTGRES_INITDB_ARGS (each also as …_FILE),
+# POSTGRES_INITDB_WALDIR, POSTGRES_HOST_AUTH_METHOD, PGDATA and /docker-entrypoint-initdb.d. Functions named docker_… are
+# named as in the original, because init scripts call them.
 set -Eeuo pipefail
 
 log() { printf '%s: %s\n' "$(basename "$0")" "$*"; }
