@@ -94,6 +94,23 @@ def test_a_burst_of_real_digits_is_read_batched_and_logged_to_the_last_row(stack
     assert requests > batches, "nothing was gathered into a batch"
 
 
+def test_a_row_that_is_sent_twice_counts_once(stack: Stack) -> None:
+    """As it happens when the connection breaks before PostgreSQL could say that the row was written."""
+    code = (
+        "import datetime, os, uuid\n"
+        "from database import Writer, connector\n"
+        "from prediction_log import Row\n"
+        "from settings import Settings\n"
+        "settings = Settings.read(os.environ)\n"
+        "now = datetime.datetime.now(datetime.UTC)\n"
+        "row = Row(str(uuid.uuid4()), now, 'hash', 7, [0.5, 0.5], 'twice', False, 1.5, 'nobody')\n"
+        "for _ in range(2): Writer(connector(settings.database_url, settings.database_password))([row])\n"
+        "print(row.id)"
+    )
+    sent = stack.compose("exec", "-T", "api", "python", "-c", code).strip()
+    assert stack.logged()[sent] == 1
+
+
 def test_no_batch_is_larger_than_batch_size(stack: Stack) -> None:
     stack.predict_all([stack.fresh_pixels() for _ in range(100)], at_once=50)
     [container] = stack.containers("model-server")
