@@ -36,6 +36,8 @@ from grader.submission import private_copy
 # poll, slow enough that four probes do not compete with the services for two cores.
 # Failures inside the start period do not count; when to give up is the stack's own decision, not the engine's.
 POLLING = rewrite.Polling(start=0.2, steady=10.0, start_period=600.0)
+POLLING_BEFORE_25 = rewrite.Polling(start=None, steady=0.5, start_period=600.0)
+START_INTERVAL_API = (1, 44)
 
 REFUSED = "nothing was started, because the submission contains something that must not run here"
 
@@ -155,7 +157,10 @@ class _LiveStack:
 
     def start(self) -> Stack:
         exercise = self._request.exercise
-        config = rewrite.graded(self._model, POLLING, exercise.reach, str(self._owner))
+        assert self._client is not None  # nothing starts a stack in a static grading
+        api = tuple(int(part) for part in self._client.api.api_version.split("."))
+        polling = POLLING if api >= START_INTERVAL_API else POLLING_BEFORE_25
+        config = rewrite.graded(self._model, polling, exercise.reach, str(self._owner))
         self._stack = Stack(self._client, self._model, config, self._owner, exercise.patience, self._budget)
         self._stack.__enter__()
         self.started = True

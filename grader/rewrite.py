@@ -28,12 +28,13 @@ class Polling:
     """How often the engine runs health checks while a submission is graded; all in seconds.
 
     Attributes:
-        start: between probes until the first success (needs Engine >= 25: ``start_interval``).
+        start: between probes until the first success; None for an Engine < 25, which has no ``start_interval``
+            (Compose refuses the key there) and polls steadily all the time.
         steady: between probes afterwards.
         start_period: failures before this age do not count.
     """
 
-    start: float
+    start: float | None
     steady: float
     start_period: float
 
@@ -80,15 +81,17 @@ def quick(check: Mapping[str, Any], polling: Polling) -> dict[str, Any]:
     """The learner's probe, polled quickly. A disabled one stays disabled."""
     if check.get("disable") or check.get("test") in (None, ["NONE"]):
         return dict(check)
-    return {
+    result = {
         "test": check["test"],
         "interval": f"{polling.steady}s",
         # A probe that hangs holds up the next one, so it is given no more than a few seconds.
         "timeout": f"{min(seconds(check.get('timeout')) or 5.0, 5.0)}s",
         "retries": 3,
         "start_period": f"{polling.start_period}s",
-        "start_interval": f"{polling.start}s",
     }
+    if polling.start is not None:
+        result["start_interval"] = f"{polling.start}s"
+    return result
 
 
 def seconds(duration: str | float | None) -> float:

@@ -35,6 +35,13 @@ def test_the_learners_interval_does_not_slow_the_grading() -> None:
     assert rewrite.seconds(check["timeout"]) == 5.0
 
 
+def test_an_old_engine_gets_no_start_interval() -> None:
+    old = rewrite.Polling(start=None, steady=0.5, start_period=600.0)
+    check = rewrite.quick({"test": ["CMD", "x"], "interval": "30s", "start_interval": "1s"}, old)
+    assert "start_interval" not in check
+    assert check["interval"] == "0.5s"
+
+
 @pytest.mark.parametrize("check", [{"disable": True}, {"test": ["NONE"]}])
 def test_a_disabled_health_check_stays_disabled(check: dict[str, Any]) -> None:
     assert graded({"healthcheck": check})["services"]["s"]["healthcheck"] == check
