@@ -123,7 +123,8 @@ def images() -> None:
     """Pull or build the images that the workbook needs."""
     from grader.engine.images import ensure
 
-    ensure(_say)
+    for found in ensure(_say, everything=True):
+        print(f"{found.image.tag:32}{found.state.value}")
 
 
 @app.command()

@@ -60,6 +60,15 @@ def docker_command() -> str:
     return path
 
 
+@functools.cache
+def engines_own_builder() -> dict[str, str]:
+    """The builder that belongs to the engine: one of the user's own choice may not see the engine's images."""
+    shown = subprocess.run(
+        [docker_command(), "context", "show"], env=environment(), capture_output=True, text=True, check=False
+    )
+    return {"BUILDX_BUILDER": shown.stdout.strip()} if shown.returncode == 0 else {}
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command that has ended.

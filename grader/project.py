@@ -82,7 +82,7 @@ class Project(DockerCompose):
         process = subprocess.Popen(
             cmd,
             cwd=context or str(self.context),
-            env=compose.environment(),
+            env=compose.environment() | (compose.engines_own_builder() if self.build else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

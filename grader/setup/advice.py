@@ -69,8 +69,8 @@ def losses(facts: EngineFacts) -> dict[str, str]:
     found = {}
     if facts.engine and release(facts.engine) < (25,):
         found["engine"] = (
-            f"Docker Engine {facts.engine} works, but it is older than 25: it has no start_interval, so "
-            "health checks are polled slowly and a grading takes longer."
+            f"Docker Engine {facts.engine} can grade, but it is older than 25 and has no start_interval: a compose "
+            "file that uses it (the live stack's, the solutions') cannot be started by hand."
         )
     if facts.compose and release(facts.compose) < (2, 24):
         found["compose"] = (
