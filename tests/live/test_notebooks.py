@@ -38,8 +38,9 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture
-def project(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def project(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """The name that the lesson's project gets, so that a lesson open on this machine is left alone."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a lesson that is killed cannot remove its folder
     name = f"test-lesson-{os.getpid()}-{abs(hash(request.node.nodeid)) % 10_000}"
     monkeypatch.setenv("LESSON_PROJECT", name)
     return name
