@@ -66,7 +66,7 @@ stack-down:
 	docker compose down
 
 lab: setup
-	$(IN_VENV) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+	$(IN_VENV) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) --LabApp.default_url=/lab/tree/notebooks/04-health-checks.ipynb
 
 doctor: packages
 	@$(IN_VENV) -m grader doctor
