@@ -116,6 +116,11 @@ def _summary(console: Console, report: Report) -> None:
             style=style,
         )
     )
+    if report.count(Verdict.FAILED):
+        console.print(
+            f"Begin with the first {_MARKS[Verdict.FAILED][0]}; what is blocked waits for another. "
+            f'Type the commands after "try" in exercises/{report.exercise}.'
+        )
     if report.out_of_time:
         console.print("The time budget ended before the last check. More time: --timeout SECONDS")
     times = report.seconds
