@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from subprocess import CompletedProcess
 from types import TracebackType
 from typing import Any, Self
@@ -240,6 +240,11 @@ class Stack:
                 return [*shell, command]
         return None
 
+    def probe_seconds(self, service: str) -> float:
+        """How long the health check took at most when it passed, of the last five that the engine made; 0 if never."""
+        log = (((self.inspect(service) or {}).get("State") or {}).get("Health") or {}).get("Log") or []
+        return max((_time(e["End"]) - _time(e["Start"]) for e in log if e["ExitCode"] == 0), default=0.0)
+
     def why_not_well(self, service: str) -> str:
         """Why the service is not in the state it should be in; empty if it is.
 
@@ -262,7 +267,7 @@ class Stack:
 
     def now(self) -> float:
         """The time on the engine's clock, in seconds since 1970, as events carry it."""
-        return datetime.fromisoformat(self.client.info()["SystemTime"][:26].rstrip("Z")).replace(tzinfo=UTC).timestamp()
+        return _time(self.client.info()["SystemTime"])
 
     def url(self, service: str, port: int, path: str = "/") -> str | None:
         """Where ``port`` of the service is reached from here; None while it is not published."""
@@ -291,3 +296,8 @@ class Stack:
             probe_output=printable(probe[-1], 300).strip() if probe else "",
             log=last_lines(log),
         )
+
+
+def _time(text: str) -> float:
+    """Seconds since 1970. The engine writes UTC with nanoseconds, or local time with an offset."""
+    return datetime.fromisoformat(text).timestamp()

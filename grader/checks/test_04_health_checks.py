@@ -24,9 +24,10 @@ LONG_RUNNING = ("api", "model-server", "redis", "postgres")
 ONE_SHOT = "model-init"
 API_PORT = 8000
 
-# Seconds that a probe of a frozen service is watched. A probe that never asks the service ends within
-# 0.1 s; one that asks it is still waiting for the answer.
-WATCHED = 0.6
+# A probe of a frozen service is watched this many times longer than it took when the service was well, and at
+# least so many seconds. One that never asks the service has ended by then; one that does is still waiting.
+WATCHED_TIMES = 3.0
+WATCHED_AT_LEAST = 0.5
 OUTAGES = 4  # how often the model server is killed until somebody has seen the api without it
 COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again, on an idle machine
 
@@ -107,9 +108,10 @@ def frozen(stack: Stack) -> dict[str, Executed]:
 def _probe_all(stack: Stack, probes: dict[str, list[str]], containers: dict[str, str]) -> dict[str, Executed]:
     if not probes:
         return {}
+    watched = {name: max(WATCHED_AT_LEAST, WATCHED_TIMES * stack.probe_seconds(name)) for name in probes}
     with ThreadPoolExecutor(len(probes)) as pool:
         done = {
-            name: pool.submit(execute, stack.client, containers[name], command, stretched(WATCHED))
+            name: pool.submit(execute, stack.client, containers[name], command, watched[name])
             for name, command in probes.items()
         }
     return {name: future.result() for name, future in done.items()}
