@@ -36,17 +36,14 @@ def files_in(folder: Path) -> set[str]:
     }
 
 
-def test_functions(exercise: Exercise) -> dict[str, Callable[..., None]]:
+def functions_of(exercise: Exercise) -> dict[str, Callable[..., object]]:
     """Every function of the exercise's checks that pytest would run."""
     module = importlib.import_module(f"grader.checks.{exercise.checks.stem}")
     return {name: entry for name, entry in inspect.getmembers(module, callable) if name.startswith("test_")}
 
 
-test_functions.__test__ = False  # type: ignore[attr-defined]
-
-
 def rubric(exercise: Exercise, check: str) -> Rubric:
-    marks = {mark.name: mark for mark in getattr(test_functions(exercise)[check], "pytestmark", [])}
+    marks = {mark.name: mark for mark in getattr(functions_of(exercise)[check], "pytestmark", [])}
     found: Rubric = marks["check"].args[0]
     return found
 
@@ -61,7 +58,7 @@ class TestExercises:
 
     def test_every_folder_is_one(self) -> None:
         """A folder whose name does not match would silently be no exercise."""
-        folders = {path.name for path in catalog.EXERCISES.iterdir() if path.is_dir()}
+        folders = {path.name for path in catalog.EXERCISES.iterdir() if path.is_dir() and path.name[0] != "."}
         assert folders == {exercise.key for exercise in EXERCISES}
 
     def test_every_number_is_given_once(self) -> None:
@@ -114,7 +111,7 @@ class TestChecks:
     @of_every_exercise
     def test_every_test_function_is_a_check(self, exercise: Exercise) -> None:
         assert list(checks_of(exercise))
-        assert set(test_functions(exercise)) == set(checks_of(exercise))
+        assert set(functions_of(exercise)) == set(checks_of(exercise))
 
     @of_every_exercise
     def test_no_title_is_used_twice(self, exercise: Exercise) -> None:
@@ -124,7 +121,7 @@ class TestChecks:
     @pytest.mark.parametrize(("exercise", "check"), CHECKS)
     def test_has_a_title_of_one_line(self, exercise: Exercise, check: str) -> None:
         # Not checks_of: that falls back on the function's name.
-        title = test_functions(exercise)[check].__doc__ or ""
+        title = functions_of(exercise)[check].__doc__ or ""
         assert 0 < len(title.split()) <= MOST_WORDS
         assert len(title.splitlines()) == 1
 
