@@ -63,7 +63,7 @@ class Stack:
         self.unwell: list[PostMortem] = []
         self._patience = patience
         self._project = Project(owner.project, config, owner.folder)
-        self._builds = any("build" in service for service in config["services"].values())
+        self.builds = any("build" in service for service in config["services"].values())
         self._up: CompletedProcess[bytes] | None = None
         self._upper = threading.Thread(target=self._run_up, name="compose up", daemon=True)
         self.settled = False
@@ -119,7 +119,7 @@ class Stack:
             )
 
     def _run_up(self) -> None:
-        self._up = self._project.up(build=self._builds)
+        self._up = self._project.up(build=self.builds)
 
     # --- coming up -------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Stack:
         """`up` still waits for a condition, but nothing has happened for as long as patience lasts."""
         events = self.events.all()
         if not events:  # images may still be being built; only the budget bounds that
-            return not self._builds and time.monotonic() - self._began > stretched(self._patience)
+            return not self.builds and time.monotonic() - self._began > stretched(self._patience)
         return time.monotonic() - events[-1].seen > stretched(self._patience)
 
     def _final(self, name: str, states: list[dict[str, Any]]) -> bool:

@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from grader.budget import stretched
+from grader.events import SERVICE_LABEL
 from grader.plugin import Blocked, Failure, check, has_probe, running
 from grader.probes import Executed, execute, get, wait_until
 from grader.rehearsal import Rehearsal, rehearse, side_project
@@ -31,7 +33,7 @@ WATCHED_AT_LEAST = 0.5
 OUTAGES = 4  # how often the model server is killed until somebody has seen the api without it
 COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again, on an idle machine
 
-INIT_HOLD = "/docker-entrypoint-initdb.d/zz-hold.sh"
+INIT_FOLDER = "/docker-entrypoint-initdb.d"
 HOLDING = "the init scripts are held"
 
 
@@ -51,39 +53,76 @@ def rehearsed(beside: Stack) -> dict[str, Rehearsal]:
     )
 
 
+@dataclass(frozen=True)
+class Unready:
+    """What probes say where no service is ready; a service without a probe has no entry.
+
+    Attributes:
+        silent: each service's probe in a container of its own in which the service does not run.
+        initialising: postgres' probe while the init scripts are still running.
+    """
+
+    silent: dict[str, Executed]
+    initialising: Executed | None
+
+    def is_fooled(self, name: str) -> bool:
+        """Whether the service's probe passes although the service does not run."""
+        return name in self.silent and self.silent[name].status == 0
+
+
 @pytest.fixture(scope="module")
-def initialising(beside: Stack) -> Executed | None:
-    """postgres' probe while its init scripts are still running; None if it has no probe."""
-    service = copy.deepcopy(dict(beside.config["services"]["postgres"]))
-    probe = beside.probe_command("postgres")
-    if probe is None:
-        return None
-    for key in ("healthcheck", "depends_on", "ports", "networks"):
+def unready(beside: Stack) -> Unready:
+    """Every service's container with nothing in it but a sleep, and a postgres whose init scripts are held."""
+    if beside.builds:
+        beside.settle()  # only then are the images there
+    probes = {name: command for name in LONG_RUNNING if (command := beside.probe_command(name)) is not None}
+    services = {
+        f"silent-{name}": _alone(beside, name) | {"entrypoint": ["sleep", "600"], "command": []} for name in probes
+    }
+    if "postgres" in probes:
+        services["postgres"] = _held(beside)
+    if not services:
+        return Unready({}, None)
+    with side_project(beside.owner, "unready", {"services": services}) as project:
+        project.up()
+        containers = {c["Labels"][SERVICE_LABEL]: c["Id"] for c in project.containers(beside.client)}
+
+        def ask(service: str, probe: str) -> Executed:
+            return execute(beside.client, containers[service], probes[probe], stretched(5))
+
+        with ThreadPoolExecutor() as pool:
+            asked = {
+                name: pool.submit(ask, f"silent-{name}", name) for name in probes if f"silent-{name}" in containers
+            }
+        initialising = ask("postgres", "postgres") if _is_held(beside, containers.get("postgres")) else None
+    return Unready({name: future.result() for name, future in asked.items()}, initialising)
+
+
+def _alone(beside: Stack, name: str) -> dict[str, Any]:
+    """The learner's service without anything that ties it to the others."""
+    service = copy.deepcopy(dict(beside.config["services"][name]))
+    for key in ("healthcheck", "depends_on", "ports", "networks", "build", "hostname", "links", "profiles"):
         service.pop(key, None)
-    folder = "/docker-entrypoint-initdb.d"
-    service |= {"network_mode": "none", "restart": "no", "tmpfs": ["/var/lib/postgresql/data"]}
-    service["volumes"] = [
-        mount
-        for mount in service.get("volumes") or []
-        if mount["type"] == "bind" and mount["target"].rstrip("/") != folder
-    ]
+    binds = [mount for mount in service.get("volumes") or [] if mount["type"] == "bind"]
+    return service | {"network_mode": "none", "restart": "no", "init": True, "pull_policy": "never", "volumes": binds}
+
+
+def _held(beside: Stack) -> dict[str, Any]:
     hold = beside.owner.folder / "hold.sh"
     hold.write_text(f"echo '{HOLDING}'\nsleep 600\n")
     hold.chmod(0o644)
-    service["volumes"].append({"type": "bind", "source": str(hold), "target": INIT_HOLD, "read_only": True})
-    with side_project(beside.owner, "initialising", {"services": {"postgres": service}}) as project:
-        result = project.up()
-        containers = project.containers(beside.client)
-        if result.returncode or not containers:
-            raise Blocked("postgres did not start")
-        container = containers[0]["Id"]
+    service = _alone(beside, "postgres") | {"tmpfs": ["/var/lib/postgresql/data"]}
+    # A folder mounted over the init scripts' would hide the one that holds them up.
+    service["volumes"] = [mount for mount in service["volumes"] if mount["target"].rstrip("/") != INIT_FOLDER]
+    hold_mount = {"type": "bind", "source": str(hold), "target": f"{INIT_FOLDER}/zz-hold.sh", "read_only": True}
+    service["volumes"].append(hold_mount)
+    return service
 
-        def held() -> bool:
-            return HOLDING.encode() in beside.client.api.logs(container)
 
-        if not wait_until(held, beside.budget, stretched(30)):
-            raise Blocked("postgres did not get as far as running its init scripts")
-        return execute(beside.client, container, probe, timeout=5)
+def _is_held(beside: Stack, container: str | None) -> bool:
+    if container is None:
+        return False
+    return wait_until(lambda: HOLDING.encode() in beside.client.api.logs(container), beside.budget, stretched(30))
 
 
 # --- experiments on the live stack --------------------------------------------------------------
@@ -266,7 +305,17 @@ def test_every_probe_works(stack: Stack) -> None:
         raise Blocked(down[0])
 
 
-def _notices_freezing(name: str, stack: Stack, frozen: dict[str, Executed]) -> None:
+def _notices(name: str, stack: Stack, unready: Unready, frozen: dict[str, Executed]) -> None:
+    """Fails if the probe passes where the service does not even run, or while it is frozen."""
+    if unready.is_fooled(name):
+        raise Failure(
+            f"The health check of {name} passed in a container in which {name} does not run at all",
+            expected="an exit code other than 0",
+            actual="exit code 0",
+            at=stack.model.at("services", name, "healthcheck", "test"),
+            reproduce=f"docker compose run --rm --no-deps --entrypoint '' {name} "
+            f"{_shell(stack.probe_command(name))}; echo $?",
+        )
     if frozen[name].status == 0:
         raise Failure(
             f"The health check of {name} passed although every process of {name} was frozen",
@@ -283,27 +332,27 @@ ASK_THE_SERVICE = "A probe has to ask the service something that only a working 
 
 
 @check(points=1, needs=has_probe("api"), section="A probe that notices", hint=ASK_THE_SERVICE)
-def test_api_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
-    """api's health check notices a frozen api"""
-    _notices_freezing("api", stack, frozen)
+def test_api_probe_notices_freezing(stack: Stack, unready: Unready, frozen: dict[str, Executed]) -> None:
+    """api's health check notices an api that is frozen or gone"""
+    _notices("api", stack, unready, frozen)
 
 
 @check(points=1, needs=has_probe("model-server"), section="A probe that notices", hint=ASK_THE_SERVICE)
-def test_model_server_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
-    """model-server's health check notices a frozen server"""
-    _notices_freezing("model-server", stack, frozen)
+def test_model_server_probe_notices_freezing(stack: Stack, unready: Unready, frozen: dict[str, Executed]) -> None:
+    """model-server's health check notices a server that is frozen or gone"""
+    _notices("model-server", stack, unready, frozen)
 
 
 @check(points=1, needs=has_probe("redis"), section="A probe that notices", hint=ASK_THE_SERVICE)
-def test_redis_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
-    """redis' health check notices a frozen redis"""
-    _notices_freezing("redis", stack, frozen)
+def test_redis_probe_notices_freezing(stack: Stack, unready: Unready, frozen: dict[str, Executed]) -> None:
+    """redis' health check notices a redis that is frozen or gone"""
+    _notices("redis", stack, unready, frozen)
 
 
 @check(points=1, needs=has_probe("postgres"), section="A probe that notices", hint=ASK_THE_SERVICE)
-def test_postgres_probe_notices_freezing(stack: Stack, frozen: dict[str, Executed]) -> None:
-    """postgres' health check notices a frozen postgres"""
-    _notices_freezing("postgres", stack, frozen)
+def test_postgres_probe_notices_freezing(stack: Stack, unready: Unready, frozen: dict[str, Executed]) -> None:
+    """postgres' health check notices a postgres that is frozen or gone"""
+    _notices("postgres", stack, unready, frozen)
 
 
 @check(
@@ -312,9 +361,11 @@ def test_postgres_probe_notices_freezing(stack: Stack, frozen: dict[str, Execute
     section="redis: an answer is not yet a good answer",
     hint="An option of `redis-cli` turns an error reply into an exit code (see --help); or look for PONG in the reply.",
 )
-def test_redis_probe_notices_errors(stack: Stack, frozen: dict[str, Executed], busy_redis: Executed) -> None:
+def test_redis_probe_notices_errors(
+    stack: Stack, unready: Unready, frozen: dict[str, Executed], busy_redis: Executed
+) -> None:
     """redis' health check notices error replies"""
-    if frozen["redis"].status == 0:
+    if frozen["redis"].status == 0 or unready.is_fooled("redis"):
         raise Blocked("redis' health check does not ask redis at all")
     if busy_redis.status == 0:
         raise Failure(
@@ -331,15 +382,19 @@ def test_redis_probe_notices_errors(stack: Stack, frozen: dict[str, Executed], b
     section="postgres: the server that runs the init scripts",
     hint="The temporary server listens on its Unix socket only: ask over TCP.",
 )
-def test_postgres_probe_is_not_fooled(beside: Stack, initialising: Executed | None) -> None:
+def test_postgres_probe_is_not_fooled(beside: Stack, unready: Unready) -> None:
     """postgres' health check fails while the init scripts run"""
-    if initialising is None:
+    if beside.probe_command("postgres") is None:
         raise Blocked("postgres has no health check")
-    if initialising.status == 0:
+    if unready.is_fooled("postgres"):
+        raise Blocked("postgres' health check does not ask postgres at all")
+    if unready.initialising is None:
+        raise Blocked("postgres did not get as far as running its init scripts")
+    if unready.initialising.status == 0:
         raise Failure(
             "postgres was still running its init scripts, and its health check already passed",
             expected="a failing health check until the real server answers",
-            actual=f"exit code 0, output: {_first_line(initialising.output)}",
+            actual=f"exit code 0, output: {_first_line(unready.initialising.output)}",
             at=beside.model.at("services", "postgres", "healthcheck", "test"),
             reproduce="docker compose logs postgres      # two servers start, one after the other",
         )
@@ -456,11 +511,11 @@ def test_api_health_turns_503(stack: Stack, frozen: dict[str, Executed], outage:
     section="A probe that notices",
     hint="An HTTP answer is not yet a good one: the probe has to look at the status, too.",
 )
-def test_api_probe_notices_503(stack: Stack, frozen: dict[str, Executed], outage: Outage) -> None:
+def test_api_probe_notices_503(stack: Stack, unready: Unready, frozen: dict[str, Executed], outage: Outage) -> None:
     """api's health check fails while /health answers 503"""
     if outage.probe is None:
         raise Blocked("api's /health did not answer 503 while the model server was down")
-    if frozen["api"].status == 0:
+    if frozen["api"].status == 0 or unready.is_fooled("api"):
         raise Blocked("api's health check does not ask the api at all")
     if outage.probe.status == 0:
         raise Failure(
