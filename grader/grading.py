@@ -83,6 +83,11 @@ class _Stages:
         finally:
             self.seconds[name] = round(time.monotonic() - began, 3)
 
+    def split(self, name: str, **parts: float | None) -> None:
+        """Replace a stage by its parts; the one that is None gets what the others leave."""
+        rest = self.seconds.pop(name, 0.0) - sum(seconds or 0.0 for seconds in parts.values())
+        self.seconds |= {part: round(rest if seconds is None else seconds, 3) for part, seconds in parts.items()}
+
 
 def grade(request: Request, listener: Listener) -> Outcome:
     """Grade one submission.
@@ -112,14 +117,12 @@ def grade(request: Request, listener: Listener) -> Outcome:
         budget = Budget(request.timeout or exercise.time_budget)
         live = _LiveStack(request, client, model, owner, budget)
         plugin = GradingPlugin(exercise, model, live.start, budget, listener, request.only, static)
-        with stages.time("checks"), _teardown_on_signals(), live:
+        with stages.time("live"), _teardown_on_signals(), live:
             _run_pytest(plugin, exercise, budget, request.only)
             live.collect_evidence()
             listener.stage("removing everything again")
         checks = _in_order(plugin, request, bool(refused))
-    if live.seconds_to_settle:
-        stages.seconds["start"] = round(live.seconds_to_settle, 3)
-    stages.seconds["teardown"] = round(live.seconds_to_stop, 3)
+    stages.split("live", start=live.seconds_to_settle, checks=None, teardown=live.seconds_to_stop)
     stages.seconds["total"] = round(time.monotonic() - began, 3)
     report = Report(
         exercise=exercise.key,

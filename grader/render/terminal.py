@@ -124,7 +124,7 @@ def _summary(console: Console, report: Report) -> None:
     if report.out_of_time:
         console.print("The time budget ended before the last check. More time: --timeout SECONDS")
     times = report.seconds
-    parts = [f"{name} {times[name]:.1f} s" for name in ("read", "start", "teardown") if name in times]
+    parts = [f"{name} {times[name]:.1f} s" for name in ("read", "start", "checks", "teardown") if times.get(name)]
     console.print(Text(f"{times.get('total', 0):.1f} s in all ({', '.join(parts)})", style="dim"))
 
 
