@@ -293,7 +293,7 @@ def test_every_probe_works(stack: Stack) -> None:
     for name in LONG_RUNNING:
         if name in stack.running and stack.not_well[name] and stack.probe_command(name) is not None:
             log = ((stack.inspect(name) or {})["State"].get("Health") or {}).get("Log") or [{}]
-            said = _first_line(log[-1].get("Output", ""))
+            said = _complaint(log[-1].get("Output", ""))
             raise Failure(
                 f"The health check of {name} never passed, although {name} runs: {said}",
                 expected="exit code 0",
@@ -561,6 +561,12 @@ def _have(names: Sequence[str]) -> str:
 
 def _first_line(output: str) -> str:
     return next((line.strip() for line in output.splitlines() if line.strip()), "it printed nothing")
+
+
+def _complaint(output: str) -> str:
+    """The line that says what is wrong: a Python traceback's last, else the first."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines and lines[0].startswith("Traceback") else _first_line(output)
 
 
 def _shell(command: Sequence[str] | None) -> str:
