@@ -6,11 +6,13 @@ It has no project name, environment, timeout or way to stop an ``up`` that waits
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -61,6 +63,12 @@ class Project(DockerCompose):
         """What the engine lists of this project, running or not."""
         found: list[dict[str, Any]] = client.api.containers(all=True, filters={"label": f"{PROJECT_LABEL}={self.name}"})
         return found
+
+    def discard(self, client: docker.DockerClient) -> None:
+        """Remove the containers of a project without networks and volumes of its own; quicker than ``stop``."""
+        remove = functools.partial(client.api.remove_container, v=True, force=True)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(remove, [container["Id"] for container in self.containers(client)]))
 
     def abort(self) -> None:
         """Make an ``up`` that is running in another thread return."""

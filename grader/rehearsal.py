@@ -25,19 +25,21 @@ STAND_IN_IMAGE = "python:3.11-slim"
 
 
 @contextmanager
-def side_project(owner: Owner, suffix: str, config: Mapping[str, Any]) -> Iterator[Project]:
+def side_project(
+    client: docker.DockerClient, owner: Owner, suffix: str, config: Mapping[str, Any]
+) -> Iterator[Project]:
     """A project of its own beside the learner's stack, removed at the end.
 
     Args:
         owner: of the grading that the project belongs to.
         suffix: tells it from the grading's other projects.
-        config: the whole compose file.
+        config: the whole compose file, without networks and volumes.
     """
     project = Project(f"{owner.project}-{suffix}", config, owner.folder)
     try:
         yield project
     finally:
-        project.stop()
+        project.discard(client)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def rehearse(
 
     def one(name: str) -> Rehearsal:
         config = _stand_ins(model, str(owner), watched, name, one_shots)
-        with side_project(owner, f"without-{name}", config) as project:
+        with side_project(client, owner, f"without-{name}", config) as project:
             project.up()
             states = {c["Labels"][SERVICE_LABEL]: c["State"] for c in project.containers(client)}
         started = {service for service, state in states.items() if state != "created"}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ API_PORT = 8000
 # least so many seconds. One that never asks the service has ended by then; one that does is still waiting.
 WATCHED_TIMES = 3.0
 WATCHED_AT_LEAST = 0.5
-OUTAGES = 4  # how often the model server is killed until somebody has seen the api without it
+OUTAGES = 3  # how often the model server is killed until somebody has seen the api without it
 COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again, on an idle machine
 
 INIT_FOLDER = "/docker-entrypoint-initdb.d"
@@ -38,19 +38,6 @@ HOLDING = "the init scripts are held"
 
 
 # --- experiments beside the stack ---------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def rehearsed(beside: Stack) -> dict[str, Rehearsal]:
-    """What is started all the same when one of api's dependencies fails, for each of them."""
-    return rehearse(
-        beside.client,
-        beside.model,
-        beside.owner,
-        watched=("api", "model-server"),
-        failing=("redis", "postgres", "model-server", ONE_SHOT),
-        one_shots=frozenset({ONE_SHOT}),
-    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ def unready(beside: Stack) -> Unready:
         services["postgres"] = _held(beside)
     if not services:
         return Unready({}, None)
-    with side_project(beside.owner, "unready", {"services": services}) as project:
+    with side_project(beside.client, beside.owner, "unready", {"services": services}) as project:
         project.up()
         containers = {c["Labels"][SERVICE_LABEL]: c["Id"] for c in project.containers(beside.client)}
 
@@ -179,44 +166,52 @@ def busy_redis(stack: Stack, frozen: dict[str, Executed]) -> Executed:
 
 @dataclass
 class Outage:
-    """What was seen after the services' processes had been killed.
+    """What was seen while the model server was down.
 
     Attributes:
-        status: of the api's /health while the model server was down; None if nothing answered.
-        probe: the api's own probe at that time.
-        down: service -> why it did not come back, empty if it was healthy again.
+        status: of the api's /health; None if nothing answered.
+        probe: the api's own probe.
+        killed: the services whose processes were killed in the end.
+        killed_at: when, on the engine's clock.
     """
 
     status: int | None = None
     probe: Executed | None = None
-    down: dict[str, str] = field(default_factory=dict)
+    killed: tuple[str, ...] = ()
+    killed_at: float = 0.0
 
 
 @pytest.fixture(scope="module")
-def outage(stack: Stack) -> Outage:
-    """The model server is killed, what the api says meanwhile; then all the others are killed, too."""
+def outage(stack: Stack, rehearsing: Future[dict[str, Rehearsal]]) -> Outage:
+    """The model server is killed, what the api says meanwhile; then all the others are killed, too.
+
+    They come back while the start-up order is rehearsed; nobody waits for them here.
+    """
     seen = Outage()
     for _ in range(OUTAGES):
-        killed_at = stack.now()
+        seen.killed_at = stack.now()
         stack.faults.crash(stack.containers("model-server"))
-        if "api" not in stack.running or _watch_api(stack, seen, killed_at):
+        if "api" not in stack.running or _watch_api(stack, seen):
             break
         # On a busy machine it can be back before anybody has looked.
-        _come_back(stack, ["model-server"], killed_at)
+        _come_back(stack, ["model-server"], seen.killed_at)
     others = [name for name in LONG_RUNNING if name in stack.running and name != "model-server"]
     stack.faults.crash(container for name in others for container in stack.containers(name))
-    seen.down = _come_back(stack, ["model-server", *others], killed_at)
+    seen.killed = ("model-server", *others)
     return seen
 
 
-def _watch_api(stack: Stack, seen: Outage, killed_at: float) -> bool:
+def _watch_api(stack: Stack, seen: Outage) -> bool:
     """Whether all there is to see was seen while the model server was down."""
     url = stack.url("api", API_PORT, "/health")
     command = stack.probe_command("api")
     assert url is not None
 
     def is_back() -> bool:
-        return stack.events.wait("model-server", "healthy", timeout=0, after=killed_at) is not None
+        return stack.events.wait("model-server", "healthy", timeout=0, after=seen.killed_at) is not None
+
+    def probe() -> Executed | None:
+        return execute(stack.client, stack.containers("api")[0], command, timeout=5) if command else None
 
     answers = 0
     began = time.monotonic()
@@ -230,13 +225,19 @@ def _watch_api(stack: Stack, seen: Outage, killed_at: float) -> bool:
         # Three seconds: whoever remembers the last state for a second or two does well.
         return seen.status == 503 or is_back() or (answers >= 5 and time.monotonic() - began > 3)
 
-    wait_until(seen_enough, stack.budget, stretched(10))
-    if seen.status == 503 and command is not None:
-        probe = execute(stack.client, stack.containers("api")[0], command, timeout=5)
-        if is_back():
-            return False
-        seen.probe = probe
-    return seen.status is not None
+    with ThreadPoolExecutor(1) as pool:
+        probing = pool.submit(probe)
+        wait_until(seen_enough, stack.budget, stretched(10))
+        asked = probing.result()
+    if seen.status != 503:
+        # It may have been back for a moment before the engine knew, so this counts only while it is still gone.
+        return seen.status is not None and not is_back()
+    if asked is not None and asked.status == 0:
+        asked = probe()  # the first may have asked before the api had noticed
+    if is_back():
+        return False
+    seen.probe = asked
+    return True
 
 
 def _come_back(stack: Stack, services: Sequence[str], killed_at: float) -> dict[str, str]:
@@ -262,6 +263,27 @@ def _come_back(stack: Stack, services: Sequence[str], killed_at: float) -> dict[
         else:
             down[name] = ""
     return down
+
+
+@pytest.fixture(scope="module")
+def rehearsing(stack: Stack) -> Iterator[Future[dict[str, Rehearsal]]]:
+    """What is started all the same when one of api's dependencies fails, for each of them; in the background."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(
+            rehearse,
+            stack.client,
+            stack.model,
+            stack.owner,
+            watched=("api",),
+            failing=("redis", "postgres", "model-server", ONE_SHOT),
+            one_shots=frozenset({ONE_SHOT}),
+        )
+
+
+@pytest.fixture(scope="module")
+def rehearsed(rehearsing: Future[dict[str, Rehearsal]]) -> dict[str, Rehearsal]:
+    """The rehearsals, once they have ended."""
+    return rehearsing.result()
 
 
 # --- health checks ------------------------------------------------------------------------------
@@ -400,6 +422,51 @@ def test_postgres_probe_is_not_fooled(beside: Stack, unready: Unready) -> None:
         )
 
 
+# --- the api's own health ------------------------------------------------------------------------
+
+
+@check(
+    points=2,
+    needs=running("api", "model-server"),
+    section="What the api's own health means",
+    hint="api/health.py decides: which of its dependencies can the api not do without?",
+)
+def test_api_health_turns_503(stack: Stack, frozen: dict[str, Executed], outage: Outage) -> None:
+    """api's /health answers 503 when it cannot serve"""
+    if outage.status != 503:
+        raise Failure(
+            "The model server was down, so that api could not answer a single prediction",
+            expected="GET /health answers 503",
+            actual=f"it answered {outage.status}" if outage.status else "nothing answered",
+            at="api/health.py",
+            reproduce="docker compose stop model-server; curl -i http://localhost:8000/health; "
+            "docker compose start model-server",
+        )
+
+
+@check(
+    points=1,
+    needs=has_probe("api", "model-server"),
+    section="A probe that notices",
+    hint="An HTTP answer is not yet a good one: the probe has to look at the status, too.",
+)
+def test_api_probe_notices_503(stack: Stack, unready: Unready, frozen: dict[str, Executed], outage: Outage) -> None:
+    """api's health check fails while /health answers 503"""
+    if outage.probe is None:
+        raise Blocked("api's /health did not answer 503 while the model server was down")
+    if frozen["api"].status == 0 or unready.is_fooled("api"):
+        raise Blocked("api's health check does not ask the api at all")
+    if outage.probe.status == 0:
+        raise Failure(
+            "api answered 503 (it could not serve), and its health check still passed",
+            expected="an exit code other than 0",
+            actual=f"exit code 0, output: {_first_line(outage.probe.output)}",
+            at=stack.model.at("services", "api", "healthcheck", "test"),
+            reproduce="docker compose stop model-server; "
+            f"docker compose exec api {_shell(stack.probe_command('api'))}; echo $?",
+        )
+
+
 # --- start-up order -----------------------------------------------------------------------------
 
 LONG_FORM = "`depends_on` has a long form with a condition for each service."
@@ -450,13 +517,13 @@ def test_api_waits_for_model_server(stack: Stack, rehearsed: dict[str, Rehearsal
     section="depends_on and its three conditions",
     hint="api may wait for model-init itself, or for a service that does.",
 )
-def test_api_is_not_started_without_weights(beside: Stack, rehearsed: dict[str, Rehearsal]) -> None:
+def test_api_is_not_started_without_weights(stack: Stack, rehearsed: dict[str, Rehearsal]) -> None:
     """api is not started when model-init fails"""
     if "api" in rehearsed[ONE_SHOT].started:
         raise Failure(
             "api was started although model-init had failed (exit code 1)",
             expected="api is not started",
-            at=beside.model.at("services", "api", "depends_on", ONE_SHOT),
+            at=stack.model.at("services", "api", "depends_on", ONE_SHOT),
             reproduce="docker compose config api | grep -A 12 depends_on",
         )
 
@@ -483,49 +550,7 @@ def test_model_init_finishes_first(stack: Stack) -> None:
             )
 
 
-# --- when something breaks ----------------------------------------------------------------------
-
-
-@check(
-    points=2,
-    needs=running("api", "model-server"),
-    section="What the api's own health means",
-    hint="api/health.py decides: which of its dependencies can the api not do without?",
-)
-def test_api_health_turns_503(stack: Stack, frozen: dict[str, Executed], outage: Outage) -> None:
-    """api's /health answers 503 when it cannot serve"""
-    if outage.status != 503:
-        raise Failure(
-            "The model server was down, so that api could not answer a single prediction",
-            expected="GET /health answers 503",
-            actual=f"it answered {outage.status}" if outage.status else "nothing answered",
-            at="api/health.py",
-            reproduce="docker compose stop model-server; curl -i http://localhost:8000/health; "
-            "docker compose start model-server",
-        )
-
-
-@check(
-    points=1,
-    needs=has_probe("api", "model-server"),
-    section="A probe that notices",
-    hint="An HTTP answer is not yet a good one: the probe has to look at the status, too.",
-)
-def test_api_probe_notices_503(stack: Stack, unready: Unready, frozen: dict[str, Executed], outage: Outage) -> None:
-    """api's health check fails while /health answers 503"""
-    if outage.probe is None:
-        raise Blocked("api's /health did not answer 503 while the model server was down")
-    if frozen["api"].status == 0 or unready.is_fooled("api"):
-        raise Blocked("api's health check does not ask the api at all")
-    if outage.probe.status == 0:
-        raise Failure(
-            "api answered 503 (it could not serve), and its health check still passed",
-            expected="an exit code other than 0",
-            actual=f"exit code 0, output: {_first_line(outage.probe.output)}",
-            at=stack.model.at("services", "api", "healthcheck", "test"),
-            reproduce="docker compose stop model-server; "
-            f"docker compose exec api {_shell(stack.probe_command('api'))}; echo $?",
-        )
+# --- after a crash -------------------------------------------------------------------------------
 
 
 @check(
@@ -536,7 +561,7 @@ def test_api_probe_notices_503(stack: Stack, unready: Unready, frozen: dict[str,
 )
 def test_crashed_services_come_back(stack: Stack, frozen: dict[str, Executed], outage: Outage) -> None:
     """A service that crashed is restarted and healthy again"""
-    down = {name: why for name, why in outage.down.items() if why}
+    down = {name: why for name, why in _come_back(stack, outage.killed, outage.killed_at).items() if why}
     if down:
         first = next(iter(down))
         raise Failure(
