@@ -135,12 +135,11 @@ class Stack:
             self.budget.at_most(0)
             states = self._inspect_every()
             hopeless = [name for name in states if any(self._hopeless(state) for state in states[name])]
-            if self._up is not None:
-                if self._up.returncode or all(self._final(name, states[name]) for name in states):
-                    break
-            elif hopeless or self._standstill():
+            if self._up is None and (hopeless or self._standstill()):
+                # Nothing that waits will be started any more; what runs may still become healthy.
                 self._project.abort()
                 self._upper.join()
+            elif self._up is not None and all(self._final(name, states[name]) for name in states):
                 break
             time.sleep(POLL)
         self.seconds_to_settle = time.monotonic() - self._began
@@ -161,8 +160,7 @@ class Stack:
         return time.monotonic() - events[-1].seen > stretched(self._patience)
 
     def _final(self, name: str, states: list[dict[str, Any]]) -> bool:
-        if not states:
-            return bool(self.model.services[name].config.get("profiles"))
+        """Nothing will change any more: only asked once `up` has ended, so what is not there will not come."""
         return all(self._final_state(name, state) for state in states)
 
     def _final_state(self, name: str, state: dict[str, Any]) -> bool:
@@ -284,7 +282,9 @@ class Stack:
         if state is None:
             return PostMortem(service=service, state="never created")
         now, health = state["State"], state["State"].get("Health") or {}
-        log = self.client.api.logs(state["Id"], tail=30).decode("utf-8", "replace")
+        # Only of its last life: a service that crashes again and again says the same each time.
+        since = _time(now["StartedAt"]) if not now["StartedAt"].startswith("0001") else None
+        log = self.client.api.logs(state["Id"], tail=30, since=since).decode("utf-8", "replace")
         probe = [entry["Output"] for entry in health.get("Log") or [] if entry["ExitCode"]]
         ended = now["Status"] in ("exited", "dead", "restarting")
         return PostMortem(
