@@ -98,7 +98,10 @@ def soak(runs: int, busy: int) -> None:
     for burner in burners:
         burner.start()
     try:
-        taken = [_graded() for _ in range(runs)]
+        taken = []
+        for number in range(runs):
+            taken.append(_graded())
+            print(f"{number + 1} of {runs}: full marks in {taken[-1]:.1f} s", flush=True)
     finally:
         for burner in burners:
             burner.kill()
