@@ -1,7 +1,7 @@
 """Exercise 04: health checks that notice failure, and services that wait for each other.
 
-Experiments are fixtures; the checks only judge what an experiment has seen. Those that need only parts
-of the stack (``beside``) run in projects of their own while the stack itself is still coming up.
+Experiments are fixtures; the checks only judge what an experiment has seen. Some run in projects of their
+own: ``unready`` while the stack is still coming up, the rehearsals while crashed services come back.
 """
 
 from __future__ import annotations
