@@ -159,7 +159,16 @@ class Stack:
             self.until_ok()
 
     def until_ok(self) -> None:
+        """To the api, and to the engine: it calls a service that was paused unhealthy until the next probe, and Compose
+        would start nothing that waits for it."""
         eventually(lambda: self.health()[1]["status"] == "ok", what="all dependencies are up again")
+        eventually(lambda: not self.unhealthy(), what="all services are healthy to the engine")
+
+    def unhealthy(self) -> list[str]:
+        """The services that have no container which the engine calls healthy, or one that it does not."""
+        shown = [json.loads(line) for line in self.compose("ps", "--format", "json").splitlines()]
+        health = {name: {each["Health"] for each in shown if each["Service"] == name} for name in self.services()}
+        return [name for name, said in health.items() if said != {"healthy"}]
 
     def until_cache_is_used(self) -> None:
         """The api leaves Redis alone for a second after it failed."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import time
 
 import pytest
 
@@ -41,6 +44,18 @@ def test_the_second_identical_request_never_reaches_the_model_server(stack: Stac
         lambda: stack.prometheus_value(hits) >= 1 and stack.prometheus_value(served) >= 2,
         what="Prometheus shows the hit and both requests",
     )
+
+
+def test_the_api_keeps_an_idle_connection_for_longer_than_its_clients_do(stack: Stack) -> None:
+    """httpx gives connections up after 5 s: a server that closed them after 5 s, too, would break some requests."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(stack.environment["API_PORT"]), timeout=15)
+    with contextlib.closing(connection):
+        for idle_s in (0, 6):
+            time.sleep(idle_s)
+            connection.request("GET", "/version")
+            answer = connection.getresponse()
+            assert (answer.status, answer.will_close) == (200, False)
+            answer.read()
 
 
 def test_the_cache_forgets_in_time(stack: Stack) -> None:
