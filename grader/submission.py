@@ -6,30 +6,22 @@ back, so nothing provided can be tampered with and a submission may be just ``co
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 import stat
-import tarfile
-import unicodedata
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+from grader import folders
 from grader.catalog import NOT_PROVIDED, Exercise
-from grader.errors import SubmissionError
+from grader.errors import MachineError, SubmissionError
+from grader.unpack import File, read
 
 # The order in which Compose itself looks for them: docs.docker.com/compose/intro/compose-application-model/
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 OVERRIDE_FILES = tuple(name.replace("compose.y", "compose.override.y") for name in COMPOSE_FILES)
-
-MAX_FILES = 500
-MAX_BYTES = 20 * 2**20
-MAX_DEPTH = 12
-# What people's editors and systems leave in a folder, and what no exercise asks for.
-IGNORED = frozenset({".git", ".venv", "__pycache__", "__MACOSX", ".DS_Store", "node_modules", ".ipynb_checkpoints"})
 
 
 @dataclass(frozen=True)
@@ -53,49 +45,23 @@ def private_copy(source: Path, exercise: Exercise, folder: Path) -> Iterator[Sub
 
     Raises:
         SubmissionError: there is nothing to grade, or it is not safe to unpack.
+        MachineError: the disk is full.
     """
-    # Readable by all: containers run as other users. The folder around it is closed.
-    folder.mkdir(parents=True, mode=0o755)
+    handed_in = _handed_in(source, exercise)
+    with _room_in(folder):
+        # Readable by all: containers run as other users. The folder around it is closed.
+        folder.mkdir(parents=True, mode=0o755)
     try:
-        handed_in = _read(source, exercise)
-        _write(exercise, handed_in, folder)
+        with _room_in(folder):
+            _write(exercise, handed_in, folder)
         yield Submission(source, folder, _compose_files(folder, source))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folders.remove(folder)
 
 
-# --- reading -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _File:
-    path: PurePosixPath
-    content: bytes
-    executable: bool
-
-
-def _read(source: Path, exercise: Exercise) -> list[_File]:
+def _handed_in(source: Path, exercise: Exercise) -> list[File]:
     """Every file handed in, with its path relative to where the exercise's files begin."""
-    if not source.exists():
-        raise SubmissionError(
-            f"There is no submission at {source}.",
-            "Give the folder, the .zip or .tar.gz, or the compose file that holds your work:\n"
-            f"    python -m grader {exercise.name} --submission PATH",
-        )
-    if source.is_dir():
-        files = list(_from_folder(source))
-    elif zipfile.is_zipfile(source):
-        files = list(_from_zip(source))
-    elif tarfile.is_tarfile(source):
-        files = list(_from_tar(source))
-    elif source.suffix in (".yml", ".yaml"):
-        files = [_File(PurePosixPath("compose.yml"), _whole(source), False)]
-    else:
-        raise SubmissionError(
-            f"{source} is neither a folder, a .zip, a .tar.gz nor a compose file.",
-            "Put the files you edited into a folder or a .zip and hand that in.",
-        )
-    files = _without_wrapping_folder(files, exercise)
+    files = _without_wrapping_folder(read(source), exercise)
     if not files:
         raise SubmissionError(
             f"{source} holds none of the files of {exercise.key}.",
@@ -104,175 +70,86 @@ def _read(source: Path, exercise: Exercise) -> list[_File]:
     return files
 
 
-def _whole(source: Path) -> bytes:
-    with source.open("rb") as stream:
-        return _bounded(stream, source.name, MAX_BYTES)
-
-
-def _from_folder(source: Path) -> Iterator[_File]:
-    budget = _Budget(source)
-    root = source.resolve()
-    for parent, folders, names in os.walk(root):
-        folders[:] = sorted(f for f in folders if f not in IGNORED)
-        for name in (*folders, *sorted(names)):
-            path = Path(parent, name)
-            relative = PurePosixPath(path.relative_to(root).as_posix())
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                # A link that stays inside is followed: editors and Windows checkouts make them.
-                if not path.resolve().is_relative_to(root):
-                    raise _refused(source, relative, "is a link that leads out of the submission")
-                if not path.is_file():
-                    raise _refused(source, relative, "is a link to something that is not a file")
-            elif stat.S_ISDIR(mode):
-                continue
-            elif not stat.S_ISREG(mode):
-                raise _refused(source, relative, "is neither a file nor a folder")
-            if name in IGNORED:
-                continue
-            budget.take(relative)
-            with path.open("rb") as stream:
-                content = _bounded(stream, str(relative), budget.bytes_left)
-            budget.read(len(content))
-            yield _File(relative, content, bool(mode & stat.S_IXUSR))
-
-
-def _from_zip(source: Path) -> Iterator[_File]:
-    budget = _Budget(source)
-    try:
-        with zipfile.ZipFile(source) as archive:
-            for member in archive.infolist():
-                mode = member.external_attr >> 16
-                path = _safe_path(source, member.filename)
-                if member.is_dir() or _ignored(path):
-                    continue
-                if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                    raise _refused(source, path, "is a link or a device, not a file")
-                if member.flag_bits & 1:
-                    raise _refused(source, path, "is encrypted; hand in an archive without a password")
-                budget.take(path)
-                with archive.open(member) as stream:
-                    content = _bounded(stream, str(path), budget.bytes_left)
-                budget.read(len(content))
-                yield _File(path, content, bool(mode & stat.S_IXUSR))
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-        raise SubmissionError(
-            f"{source} cannot be unpacked: {error}", "Make the archive anew and hand it in again."
-        ) from error
-
-
-def _from_tar(source: Path) -> Iterator[_File]:
-    budget = _Budget(source)
-    try:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                path = _safe_path(source, member.name)
-                if member.isdir() or _ignored(path):
-                    continue
-                if not member.isreg():
-                    raise _refused(source, path, "is a link or a device, not a file")
-                budget.take(path)
-                stream = archive.extractfile(member)
-                assert stream is not None  # a regular member always has one
-                content = _bounded(stream, str(path), budget.bytes_left)
-                budget.read(len(content))
-                yield _File(path, content, bool(member.mode & stat.S_IXUSR))
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise SubmissionError(
-            f"{source} cannot be unpacked: {error}", "Make the archive anew and hand it in again."
-        ) from error
-
-
-@dataclass
-class _Budget:
-    """Counts what is read, so that an absurd submission stops before it fills memory or disk."""
-
-    source: Path
-    files: int = 0
-    bytes_left: int = MAX_BYTES
-
-    def take(self, path: PurePosixPath) -> None:
-        self.files += 1
-        if self.files > MAX_FILES:
-            raise SubmissionError(
-                f"{self.source} holds more than {MAX_FILES} files.", "Hand in only the files of the exercise."
-            )
-        if len(path.parts) > MAX_DEPTH:
-            raise _refused(self.source, path, f"lies more than {MAX_DEPTH} folders deep")
-
-    def read(self, size: int) -> None:
-        self.bytes_left -= size
-
-
-def _bounded(stream: IO[bytes], name: str, limit: int) -> bytes:
-    # One byte more than allowed tells "too large" without trusting any size written in the archive.
-    content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise SubmissionError(
-            f"{name}: the submission holds more than {MAX_BYTES // 2**20} MiB.",
-            "Hand in only the files of the exercise, no data and no images.",
-        )
-    return content
-
-
-def _safe_path(source: Path, name: str) -> PurePosixPath:
-    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-    if path.is_absolute() or ".." in path.parts or "\0" in name or (path.parts and ":" in path.parts[0]):
-        raise _refused(source, path, "would be unpacked outside the submission")
-    return path
-
-
-def _ignored(path: PurePosixPath) -> bool:
-    return any(part in IGNORED for part in path.parts)
-
-
-def _refused(source: Path, path: PurePosixPath, why: str) -> SubmissionError:
-    return SubmissionError(f"{source}: {str(path)!r} {why}.", "Hand in plain files and folders only.")
-
-
-def _without_wrapping_folder(files: list[_File], exercise: Exercise) -> list[_File]:
+def _without_wrapping_folder(files: list[File], exercise: Exercise) -> list[File]:
     """Archives often wrap everything in one folder (``alice/compose.yml``): take that off."""
     wanted = {*exercise.student_files, *COMPOSE_FILES}
     while files and not any(str(f.path) in wanted for f in files):
         tops = {f.path.parts[0] for f in files}
         if len(tops) != 1 or any(len(f.path.parts) == 1 for f in files):
             return []
-        files = [_File(PurePosixPath(*f.path.parts[1:]), f.content, f.executable) for f in files]
+        files = [File(PurePosixPath(*f.path.parts[1:]), f.content, f.executable) for f in files]
     return files
 
 
 # --- writing -------------------------------------------------------------------------------
 
 
-def _write(exercise: Exercise, handed_in: list[_File], folder: Path) -> None:
+def _write(exercise: Exercise, handed_in: list[File], folder: Path) -> None:
     brings_compose_file = any(str(f.path) in COMPOSE_FILES for f in handed_in)
     for name in exercise.student_files:
         # The starter's compose.yml would hide a submission's compose.yaml or docker-compose.yml.
         if not (brings_compose_file and name in COMPOSE_FILES):
             _copy(exercise.folder / name, folder / name)
+    provided = [PurePosixPath(name) for name in exercise.provided_files]
     for file in handed_in:
-        if str(file.path) in NOT_PROVIDED:
-            continue
-        target = folder / file.path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.content)
-        except OSError as error:  # the same name as a file and as a folder, a name too long for the disk
-            raise SubmissionError(
-                f"{str(file.path)!r} cannot be unpacked: {error.strerror}.",
-                "Give the file a plain, short name.",
-            ) from error
-        target.chmod(0o755 if file.executable else 0o644)
-    for name_ in exercise.provided_files:
-        target = folder / name_
-        if target.is_dir():
-            shutil.rmtree(target)
-        _copy(exercise.folder / name_, target)
+        if str(file.path) not in NOT_PROVIDED and not any(_in_the_way(file.path, name) for name in provided):
+            _place(file, folder / file.path)
+    for name_ in provided:
+        _copy(exercise.folder / name_, folder / name_)
+    _open_to_all(folder)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Containers run as other users, whatever this user's umask is."""
+    for path in folder.rglob("*"):
+        executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+        path.chmod(0o755 if executable else 0o644)
+
+
+def _in_the_way(path: PurePosixPath, provided: PurePosixPath) -> bool:
+    """Whether a file at ``path`` is the provided one, lies below it, or stands where its folder has to be."""
+    # macOS and Windows take Postgres for postgres.
+    path, provided = (PurePosixPath(str(each).casefold()) for each in (path, provided))
+    return path == provided or provided in path.parents or path in provided.parents
+
+
+def _place(file: File, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.content)
+    # The same name as a file and as a folder, a name that this disk or this machine's language does not know.
+    except (OSError, UnicodeEncodeError) as error:
+        if _disk_is_full(error):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error.reason
+        raise SubmissionError(
+            f"{str(file.path)!r} cannot be unpacked: {reason}.", "Give the file a plain, short name."
+        ) from error
+    if file.executable:
+        target.chmod(0o755)
 
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)
+
+
+@contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not _disk_is_full(error):
+            raise
+        raise MachineError(
+            f"There is no space left for the private copy of the submission in {folder}: {error.strerror}.",
+            "Free some space there, or name a folder on another disk in TMPDIR:\n"
+            "    TMPDIR=/another/folder python -m grader EXERCISE",
+        ) from error
+
+
+def _disk_is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _compose_files(folder: Path, source: Path) -> tuple[Path, ...]:
