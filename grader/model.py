@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,9 +18,6 @@ from grader import compose
 from grader.errors import SubmissionError
 from grader.submission import Submission
 
-# An honest exercise has a few hundred lines; an alias bomb is 400 bytes that grow to gigabytes.
-MAX_YAML_BYTES = 256 * 2**10
-MAX_ALIASES = 200
 CONFIG_TIMEOUT = 20.0
 
 Path_ = tuple[str, ...]
@@ -78,19 +74,24 @@ class Model:
         return next(iter(self._lines.values()), "compose.yml").split(":")[0]
 
 
-def load(submission: Submission, project: str, required: Sequence[str] = ()) -> Model:
+def load(
+    submission: Submission, documents: Mapping[str, yaml.Node], project: str, required: Sequence[str] = ()
+) -> Model:
     """Resolve the submission's compose files.
 
     Args:
+        documents: the raw YAML of each file (``grader.raw.read``), already found harmless to read.
         required: the services that the exercise's checks talk about.
 
     Raises:
-        SubmissionError: they are no YAML, too large to be honest, or refused by Compose.
+        SubmissionError: Compose refuses them.
         MachineError: there is no docker command.
     """
     lines: dict[Path_, str] = {}
     for path in submission.compose_files:
-        lines |= _line_index(path, submission.folder)
+        name = path.relative_to(submission.folder).as_posix()
+        if name in documents:
+            lines |= dict(_walk(documents[name], (), name, 0))
     files = [argument for path in submission.compose_files for argument in ("-f", str(path))]
     done = compose.read(
         ["-p", project, *files, "--profile", "*", "config", "--format", "json"],
@@ -139,39 +140,6 @@ def _reason(stderr: str, submission: Submission) -> str:
 
 
 # --- where each part is written ---------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes only, so Compose's own tags (``!reset``, ``!override``) are no obstacle."""
-
-
-def _line_index(path: Path, folder: Path) -> dict[Path_, str]:
-    """Path in the YAML document -> ``file:line``, with each anchor's content under its user too."""
-    text = path.read_bytes()
-    name = path.relative_to(folder).as_posix()
-    if len(text) > MAX_YAML_BYTES:
-        raise SubmissionError(f"{name} is larger than {MAX_YAML_BYTES // 2**10} KiB.", "A compose file is a few KiB.")
-    try:
-        aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text.decode("utf-8")))
-        if aliases > MAX_ALIASES:
-            raise SubmissionError(f"{name} uses {aliases} YAML aliases.", f"At most {MAX_ALIASES} are accepted.")
-        node = yaml.compose(text.decode("utf-8"), Loader=_Loader)
-    except UnicodeDecodeError as error:
-        raise SubmissionError(f"{name} is not UTF-8 text: {error}", "Save it as UTF-8.") from error
-    except yaml.YAMLError as error:
-        raise SubmissionError(
-            f"{name} is not valid YAML: {_yaml_problem(error, name)}",
-            "Look at the line named and the one above it: indentation, a missing colon or quote.",
-        ) from error
-    except RecursionError as error:
-        raise SubmissionError(f"{name} is nested too deeply.", "A compose file is about six levels deep.") from error
-    return dict(_walk(node, (), name, 0)) if node is not None else {}
-
-
-def _yaml_problem(error: yaml.YAMLError, name: str) -> str:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    return f"{problem} ({name}:{mark.line + 1})" if mark else problem
 
 
 def _walk(node: yaml.Node, path: Path_, name: str, depth: int) -> Iterator[tuple[Path_, str]]:
