@@ -34,6 +34,7 @@ class Exercise:
         patience: seconds after a service's start in which its health check has to pass.
         lesson: the notebook that teaches it, relative to the repository.
         images: what has to be on the machine before grading begins.
+        grants: what its submissions may do beyond what ``grader.policy`` allows everybody: ``gpu``.
         folder: where the exercise lies.
         checks: the module with its checks.
     """
@@ -47,6 +48,7 @@ class Exercise:
     patience: float
     lesson: str
     images: tuple[str, ...]
+    grants: tuple[str, ...]
     folder: Path
     checks: Path
 
@@ -87,6 +89,7 @@ def load(folder: Path, checks: Path = CHECKS) -> Exercise:
             patience=float(data.pop("patience", 20)),
             lesson=data.pop("lesson"),
             images=tuple(data.pop("images")),
+            grants=tuple(data.pop("grants", ())),
             folder=folder,
             checks=checks / f"test_{folder.name.replace('-', '_')}.py",
         )
