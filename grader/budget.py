@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
+OUT_OF_TIME = "the time budget was over before this check had ended"
+
 
 class BudgetExceeded(BaseException):
     """The time budget is over.
@@ -24,8 +26,15 @@ class Budget:
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
+        self.reason = OUT_OF_TIME
         self._clock = clock
         self._end = clock() + seconds
+
+    def stop(self, reason: str) -> None:
+        """Let the time be over now, for this reason."""
+        if not self.spent:
+            self.reason = reason
+            self._end = self._clock()
 
     @property
     def left(self) -> float:

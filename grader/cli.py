@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from pathlib import Path
@@ -15,6 +16,7 @@ import click
 
 from grader import catalog
 from grader.errors import GraderError, MachineError, UsageError
+from grader.text import printable
 
 INTERRUPTED = 130
 
@@ -53,6 +55,14 @@ def app() -> None:
 @click.option("--static", is_flag=True, help="Only the checks that need no Docker engine.")
 @click.option("--keep", is_flag=True, help="Leave the stack running, to look around in it.")
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="Seconds, instead of the exercise's own.")
+@click.option(
+    "--isolation",
+    type=click.Choice(["none", "no-egress"]),
+    default="none",
+    show_default=True,
+    help="no-egress: the submission's containers reach neither this machine nor the internet.",
+)
+@click.option("--runtime", metavar="NAME", default="", help="The engine's runtime for them, such as gVisor's runsc.")
 @click.option("--format", "-f", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the report to this file.")
 def grade(
@@ -62,6 +72,8 @@ def grade(
     static: bool,
     keep: bool,
     timeout: float | None,
+    isolation: str,
+    runtime: str,
     form: str,
     output: Path | None,
 ) -> None:
@@ -69,9 +81,11 @@ def grade(
     from grader import grading
     from grader.progress import progress_on
     from grader.render import render
+    from grader.request import Request
+    from grader.rewrite import Isolation
 
     chosen = catalog.find(exercise)
-    request = grading.Request(chosen, submission or chosen.folder, only, static, keep, timeout)
+    request = Request(chosen, submission or chosen.folder, only, static, keep, timeout, Isolation(isolation), runtime)
     if output is not None and not output.resolve().parent.is_dir():
         raise UsageError(f"There is no folder {output.resolve().parent} to write the report to.", "Make it first.")
     with progress_on(sys.stderr) as listener:
@@ -183,17 +197,28 @@ def main() -> None:
         status = INTERRUPTED
     except BrokenPipeError:
         status = 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            status = _fault(error)
+        else:
+            _explain(MachineError(f"The disk is full: {error}.", "Make room on it, and do the same again."))
+            status = MachineError.exit_status
     except Exception as error:  # whatever it is, it is not the student's fault, and says so
-        traceback.print_exc()
-        _explain(GraderError(f"The grader has a fault of its own: {error!r}", "Please report it with the lines above."))
-        status = 4
+        status = _fault(error)
     _leave(int(status or 0))
 
 
+def _fault(error: Exception) -> int:
+    _say(printable(traceback.format_exc(), limit=20_000))
+    _explain(GraderError(f"The grader has a fault of its own: {error!r}", "Please report it with the lines above."))
+    return GraderError.exit_status
+
+
 def _explain(error: GraderError) -> None:
-    _say(error.what)
+    # Some of it may quote a submission.
+    _say(printable(error.what))
     if error.fix:
-        _say(error.fix)
+        _say(printable(error.fix))
 
 
 def _leave(status: int) -> NoReturn:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +37,16 @@ class Event:
 class EventLog:
     """Collects one project's events from the moment it is made until ``close``.
 
+    Args:
+        on_lost: called, from another thread, when the engine ends the stream by itself: it stopped, or crashed.
+
     The engine keeps only its last 256 events, and each probe makes three: asking afterwards would miss some.
     """
 
-    def __init__(self, client: docker.DockerClient, project: str) -> None:
+    def __init__(self, client: docker.DockerClient, project: str, on_lost: Callable[[], object] = lambda: None) -> None:
         self._events: list[Event] = []
+        self._on_lost = on_lost
+        self._closing = False
         self._news = threading.Condition()
         self._stream = client.api.events(
             decode=True,
@@ -76,16 +83,18 @@ class EventLog:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closing = True
         self._stream.close()
 
     def _read(self) -> None:
-        try:
+        # The stream may be closed under us, or the engine go: either way it is over.
+        with contextlib.suppress(Exception):
             for raw in self._stream:
                 with self._news:
                     self._events.append(_event(raw))
                     self._news.notify_all()
-        except Exception:  # the stream was closed under us, or the engine has gone: either way it is over
-            return
+        if not self._closing:
+            self._on_lost()
 
 
 def _event(raw: dict[str, Any]) -> Event:

@@ -28,8 +28,6 @@ from grader.text import printable
 Need = Callable[[Stack], str]
 """Given the settled stack: why the check cannot be made, empty if it can."""
 
-OUT_OF_TIME = "the time budget was over before this check had ended"
-
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -242,7 +240,7 @@ class GradingPlugin:
 
     def _record(self, item: pytest.Item, error: BaseException | None, seconds: float) -> None:
         rubric = _rubric(item)
-        verdict, extra = _verdict(error)
+        verdict, extra = _verdict(error, self._budget.reason)
         self.out_of_time |= isinstance(error, BudgetExceeded)
         if verdict in (Verdict.FAILED,):
             extra.setdefault("hint", rubric.hint)
@@ -280,7 +278,7 @@ def _cost(item: pytest.Item) -> int:
     return 2 if "stack" in names else 1 if "beside" in names else 0
 
 
-def _verdict(error: BaseException | None) -> tuple[Verdict, dict[str, str]]:
+def _verdict(error: BaseException | None, why_over: str) -> tuple[Verdict, dict[str, str]]:
     match error:
         case None:
             return Verdict.PASSED, {}
@@ -288,7 +286,7 @@ def _verdict(error: BaseException | None) -> tuple[Verdict, dict[str, str]]:
             fields = ("message", "expected", "actual", "at", "reproduce", "hint")
             return Verdict.FAILED, {name: printable(getattr(error, name)) for name in fields}
         case BudgetExceeded():
-            return Verdict.BLOCKED, {"message": OUT_OF_TIME}
+            return Verdict.BLOCKED, {"message": why_over}
         case Blocked():
             return Verdict.BLOCKED, {"message": printable(str(error))}
         case NotRun():

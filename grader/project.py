@@ -40,6 +40,7 @@ class Project(DockerCompose):
         self.file = folder / f"{name}.json"
         self.file.write_text(json.dumps(config, indent=1), "utf-8")
         self._aborted = threading.Event()
+        self._configuration = compose.private_configuration(folder / "docker")
         super().__init__(context=folder, compose_file_name=str(self.file), wait=False)
 
     @property
@@ -90,7 +91,7 @@ class Project(DockerCompose):
         process = subprocess.Popen(
             cmd,
             cwd=context or str(self.context),
-            env=compose.environment() | (compose.engines_own_builder() if self.build else {}),
+            env=compose.environment(self._configuration) | (compose.engines_own_builder() if self.build else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -103,7 +104,7 @@ class Project(DockerCompose):
                 break
             except subprocess.TimeoutExpired:
                 if self._aborted.is_set() or (deadline and time.monotonic() > deadline):
-                    process.kill()
+                    compose.end_session(process)
         result = CompletedProcess(cmd, process.returncode, stdout, stderr)
         if result.returncode:
             raise subprocess.CalledProcessError(result.returncode, cmd, stdout, stderr)

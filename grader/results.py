@@ -7,8 +7,11 @@ first number whenever a reader of the old form would be misled by the new one.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
+
+from grader.text import printable
 
 SCHEMA_VERSION = "1.0"
 
@@ -25,6 +28,16 @@ class Verdict(StrEnum):
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        """Whatever a submission had a hand in is harmless on a terminal, whoever prints the report."""
+        if isinstance(value, str) and not isinstance(value, Verdict):
+            return printable(value)
+        if isinstance(value, list):
+            return [printable(entry) if isinstance(entry, str) else entry for entry in value]
+        return value
 
 
 class CheckResult(_Frozen):

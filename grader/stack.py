@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from subprocess import CompletedProcess
 from types import TracebackType
 from typing import Any, Self
@@ -20,9 +21,12 @@ from docker.errors import NotFound
 
 from grader.budget import Budget, stretched
 from grader.engine import sweep
-from grader.errors import InternalError
+from grader.errors import InternalError, MachineError
 from grader.events import PROJECT_LABEL, SERVICE_LABEL, EventLog
 from grader.faults import Faults
+from grader.folders import size_of
+from grader.gate import Gate
+from grader.guard import Danger, Guard
 from grader.model import Model
 from grader.project import Project
 from grader.results import PostMortem
@@ -33,6 +37,7 @@ POLL = 0.1  # seconds between two looks at the containers while the stack settle
 # A probe that ends so never ran: "cannot execute", "not found", and the engine's own -1.
 NEVER_RAN = frozenset({-1, 126, 127})
 HOPELESS_AFTER = 5  # such results in a row, or as many crashes
+ENGINE_BACK = 20.0  # seconds in which an engine that is being restarted answers again
 
 
 class Stack:
@@ -42,6 +47,11 @@ class Stack:
         model: what the learner wrote, resolved.
         config: what is started: the model, rewritten for grading.
         patience: seconds after its start in which a service's health check has to pass.
+        behind: the services and ports that are reached through a gate, because their networks lead nowhere.
+        data: where the engine keeps its data.
+
+    Attributes:
+        machine_failed: the engine stopped, or the disk is full: nothing that was seen of the stack means anything.
     """
 
     def __init__(
@@ -52,12 +62,15 @@ class Stack:
         owner: sweep.Owner,
         patience: float,
         budget: Budget,
+        behind: Sequence[tuple[str, int]] = (),
+        data: Path = Path("/var/lib/docker"),
     ) -> None:
         self.client = client
         self.model = model
         self.budget = budget
         self.config = config
         self.owner = owner
+        self.machine_failed: MachineError | None = None
         self.start_problem = ""
         self.seconds_to_settle = 0.0
         self.unwell: list[PostMortem] = []
@@ -72,27 +85,41 @@ class Stack:
         self.not_well: dict[str, str] = {}
         self.running: set[str] = set()
         self.faults = Faults(client, str(owner))
+        self._gate = Gate(client, str(owner), owner.project, behind) if behind else None
+        self._guard = Guard(
+            (data, owner.folder), self._written, lambda: self.builds and not self.events.all(), self._endanger
+        )
 
     # --- life ------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
-        self.events = EventLog(self.client, self.owner.project)
+        self.events = EventLog(self.client, self.owner.project, self._lose_engine)
+        self._guard.start()
         self._upper.start()
         self.faults.__enter__()
+        if self._gate:
+            self._gate.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._guard.close()
         self._project.abort()
         self._upper.join()
         self.events.close()
-        self.faults.__exit__(kind, error, trace)
+        # Should one of them not go, `down` removes it by its label.
+        with contextlib.suppress(Exception):
+            self.faults.__exit__(kind, error, trace)
+        with contextlib.suppress(Exception):
+            if self._gate:
+                self._gate.__exit__(kind, error, trace)
         self.down()
 
     def leave_running(self) -> None:
         """End the grader's part but let the stack run on (``--keep``)."""
+        self._guard.close()
         self._upper.join()
         self.events.close()
         self.faults.__exit__(None, None, None)
@@ -103,7 +130,10 @@ class Stack:
 
         Raises:
             InternalError: something would not go; says what to do.
+            MachineError: the engine has gone and does not come back.
         """
+        if self.machine_failed is not None:
+            self._await_engine()
         problem = ""
         try:
             self._project.stop()
@@ -117,6 +147,60 @@ class Stack:
                 f"Containers of this grading could not be removed: {[c['Names'][0] for c in left]}. {problem}",
                 "Remove them with:\n    python -m grader clean",
             )
+
+    def halt(self, reason: str) -> None:
+        """End the grading now, from another thread: kill what runs and let the time be over for this reason."""
+        self.budget.stop(reason)
+        self._project.abort()
+        for container in self._mine():
+            with contextlib.suppress(Exception):  # it ended by itself, or the engine is gone
+                self.client.api.kill(container["Id"])
+
+    def _mine(self, *, size: bool = False) -> list[dict[str, Any]]:
+        """Every container of this grading, side projects included; none if the engine does not answer."""
+        try:
+            found: list[dict[str, Any]] = self.client.api.containers(
+                all=True, size=size, filters={"label": f"{LABEL}={self.owner}"}
+            )
+        except Exception:
+            return []
+        return found
+
+    def _written(self) -> int:
+        """Bytes that this grading's containers have written, to volumes and to the private copy, too."""
+        containers = self._mine(size=True)
+        mounted = {mount["Name"] for container in containers for mount in container["Mounts"] if mount.get("Name")}
+        volumes = self.client.df().get("Volumes") or []
+        in_volumes: int = sum(volume["UsageData"]["Size"] for volume in volumes if volume["Name"] in mounted)
+        return in_volumes + sum(c.get("SizeRw") or 0 for c in containers) + size_of(self.owner.folder)
+
+    def _endanger(self, danger: Danger) -> None:
+        if not danger.submissions:
+            self.machine_failed = MachineError(
+                f"The grading was ended: {danger.reason}.",
+                "Make room on the disk, and grade again; this shows what Docker uses:\n    docker system df",
+            )
+        self.halt(danger.reason)
+
+    def _lose_engine(self) -> None:
+        self.machine_failed = engine_lost()
+        self.halt("the Docker engine stopped before this check had ended")
+
+    def engine_answers(self) -> bool:
+        """Whether the engine answers at this moment."""
+        try:
+            return bool(self.client.ping())
+        except Exception:
+            return False
+
+    def _await_engine(self) -> None:
+        end = time.monotonic() + ENGINE_BACK
+        while time.monotonic() < end:
+            if self.engine_answers():
+                return
+            time.sleep(0.5)
+        assert self.machine_failed is not None
+        raise self.machine_failed
 
     def _run_up(self) -> None:
         self._up = self._project.up(build=self.builds)
@@ -269,6 +353,9 @@ class Stack:
 
     def url(self, service: str, port: int, path: str = "/") -> str | None:
         """Where ``port`` of the service is reached from here; None while it is not published."""
+        if self._gate:
+            gate = self._gate.url(service, port)
+            return gate and gate + path
         state = self.inspect(service)
         bindings = ((state or {}).get("NetworkSettings", {}).get("Ports") or {}).get(f"{port}/tcp")
         return f"http://127.0.0.1:{bindings[0]['HostPort']}{path}" if bindings else None
@@ -283,7 +370,8 @@ class Stack:
             return PostMortem(service=service, state="never created")
         now, health = state["State"], state["State"].get("Health") or {}
         # Only of its last life: a service that crashes again and again says the same each time.
-        since = _time(now["StartedAt"]) if not now["StartedAt"].startswith("0001") else None
+        # The engine's note of the start may come after a quick service's first words.
+        since = _time(now["StartedAt"]) - 0.1 if not now["StartedAt"].startswith("0001") else None
         log = self.client.api.logs(state["Id"], tail=30, since=since).decode("utf-8", "replace")
         probe = [entry["Output"] for entry in health.get("Log") or [] if entry["ExitCode"]]
         ended = now["Status"] in ("exited", "dead", "restarting")
@@ -296,6 +384,15 @@ class Stack:
             probe_output=printable(probe[-1], 300).strip() if probe else "",
             log=last_lines(log),
         )
+
+
+def engine_lost() -> MachineError:
+    """What to say when the engine went away under a grading."""
+    return MachineError(
+        "The Docker engine stopped, or was restarted, during the grading: its verdicts would mean nothing.",
+        "Start the engine and grade again. What is left of this grading goes with:\n"
+        "    make setup\n    python -m grader clean",
+    )
 
 
 def _time(text: str) -> float:

@@ -220,7 +220,7 @@ def _watch_api(stack: Stack, seen: Outage) -> bool:
         nonlocal answers
         response = get(url)
         if response is not None and not is_back():
-            seen.status = response.status_code
+            seen.status = response.status
             answers += 1
         # Three seconds: whoever remembers the last state for a second or two does well.
         return seen.status == 503 or is_back() or (answers >= 5 and time.monotonic() - began > 3)

@@ -6,24 +6,31 @@ machine, which process, started when. What has no such label is never touched.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import socket
 import tempfile
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import docker
 import psutil
-from docker.errors import APIError, NotFound
+import requests
+from docker.errors import APIError, DockerException, NotFound
 
+from grader import folders
 from grader.rewrite import LABEL
 
-# Project names begin so; the folder of private copies has one folder for each.
+# Project names begin so.
 PREFIX = "grading"
+IMAGE = "python:3.11-slim"
+# What the engine was doing when the grader was killed may still arrive after the first look.
+PASSES = 10
+BETWEEN_PASSES = 0.3  # seconds
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,16 @@ class Owner:
 
     @property
     def folder(self) -> Path:
-        """Where this grading keeps its private copy and the file it starts."""
-        return state_folder() / self.project
+        """Where this grading keeps its private copy and the file it starts.
+
+        Its name says whose it is, so there is no moment in which a kill could leave one that is nobody's.
+        """
+        return state_folder() / str(self).replace("/", "_")
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Owner | None:
+        """The owner of a folder of private copies; None if it is none."""
+        return cls.parse(folder.name.replace("_", "/"))
 
     def gone(self) -> bool:
         """Whether the process has ended; an owner on another machine is never said to be gone."""
@@ -101,7 +116,10 @@ class Swept:
     @property
     def total(self) -> int:
         """All of them together."""
-        return self.containers + self.networks + self.volumes + self.images + self.folders
+        return sum(vars(self).values())
+
+    def __add__(self, other: Swept) -> Swept:
+        return Swept(*(mine + theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 def clean(client: docker.DockerClient, *, kept_too: bool = False) -> Swept:
@@ -112,19 +130,50 @@ def clean(client: docker.DockerClient, *, kept_too: bool = False) -> Swept:
     """
     spared = set() if kept_too else kept()
 
-    def abandoned(label: str) -> bool:
-        owner = Owner.parse(label)
+    def abandoned(owner: Owner | None) -> bool:
         return owner is not None and owner.project not in spared and owner.gone()
 
-    swept = remove(client, abandoned)
-    for folder in state_folder().glob(f"{PREFIX}-*"):
-        label = folder / "owner"
-        if folder.is_dir() and abandoned(label.read_text() if label.is_file() else ""):
-            shutil.rmtree(folder, ignore_errors=True)
-            swept.folders += not folder.exists()
-        elif kept_too and folder.suffix == ".kept":
-            folder.unlink(missing_ok=True)
+    left = [folder for folder in state_folder().iterdir() if abandoned(Owner.of_folder(folder))]
+    _stop_commands([owner.project for folder in left if (owner := Owner.of_folder(folder))])
+    swept = Swept()
+    for _ in range(PASSES):
+        swept += (found := remove(client, lambda label: abandoned(Owner.parse(label))))
+        if not found.total:
+            break
+        time.sleep(BETWEEN_PASSES)
+    for folder in left:
+        discard(folder, client)
+        swept.folders += not folder.exists()
+    if kept_too:
+        for mark in state_folder().glob("*.kept"):
+            mark.unlink(missing_ok=True)
     return swept
+
+
+def _stop_commands(projects: Sequence[str]) -> None:
+    """Kill the Compose commands of these projects: they outlive a grader that was killed, and go on creating things."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "compose" in words and any(word == p or word.startswith(f"{p}-") for word in words for p in projects):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+                process.wait(5)
+
+
+def discard(folder: Path, client: docker.DockerClient | None) -> None:
+    """Remove a folder of private copies, also what containers have put there as another user."""
+    folders.remove(folder)
+    if folder.exists() and client is not None:
+        with contextlib.suppress(DockerException):
+            client.containers.run(
+                IMAGE,
+                ["find", "/folder", "-mindepth", "1", "-delete"],
+                remove=True,
+                network_mode="none",
+                volumes={str(folder): {"bind": "/folder", "mode": "rw"}},
+                labels={LABEL: str(Owner.of_folder(folder) or "")},
+            )
+        folders.remove(folder)
 
 
 def remove(client: docker.DockerClient, wanted: Callable[[str], bool]) -> Swept:
@@ -152,10 +201,12 @@ def _removed(action: Callable[[], object]) -> bool:
     except NotFound:
         return False
     except APIError as error:
-        # Somebody else is removing it at this moment, or it is still in use: `clean` can be run again.
-        if error.status_code in (409, 500):
+        # Somebody else is removing it at this moment, or it is still in use (a network: 403): `clean` can be run again.
+        if error.status_code in (403, 409, 500):
             return False
         raise
+    except requests.Timeout:  # the engine cannot get rid of it; whoever asked looks at what is left
+        return False
     return True
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 from testcontainers.compose import DockerCompose
 
-from grader import catalog, grading, model, rewrite
+from grader import catalog, grading, live, rewrite
 from grader.engine.connection import connect
 from grader.submission import private_copy
 
@@ -43,7 +43,10 @@ def _bare(folder: Path) -> float:
     """Seconds for the very file that a grading starts, started and stopped with nothing in between."""
     project = f"bench-{os.getpid()}"
     with private_copy(SOLUTION, EXERCISE, folder / "bare") as copy:
-        config = rewrite.graded(model.load(copy, project), grading.POLLING, EXERCISE.reach, "benchmark")
+        resolved, _ = grading.vetted(copy, project, EXERCISE)
+        assert resolved is not None
+        terms = rewrite.Terms("benchmark", live.POLLING, rewrite.Limits(), EXERCISE.reach)
+        config = rewrite.graded(resolved, copy.folder, terms)
         file = copy.folder / "graded.json"
         file.write_text(json.dumps(config))
         began = time.monotonic()

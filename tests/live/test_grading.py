@@ -181,7 +181,7 @@ def test_what_must_not_run_is_never_started(client: docker.DockerClient, work: P
     change(work / "compose.yml", "image: redis:7-alpine", hook)
     graded = grade(work)
     assert graded.status == 1
-    assert [refusal["what"] for refusal in graded.report["refused"]] == ["services.redis.volumes"]
+    assert [refusal["what"] for refusal in graded.report["refused"]] == ["services.redis.volumes.0.source"]
     assert not marker.exists()
 
 
