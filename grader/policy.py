@@ -187,6 +187,7 @@ MOUNTS: dict[str, Rule] = {
         {
             **dict.fromkeys(("type", "source", "target", "read_only", "consistency"), safe),
             "volume": keys({"nocopy": safe, "subpath": safe, "labels": LABELS}),
+            "bind": keys({"selinux": safe}),  # what Compose makes of `data:/data:z`
         }
     ),
     "tmpfs": keys(
@@ -334,7 +335,7 @@ def _whole(model: Model, scope: Scope) -> Iterator[tuple[Path_, Reason]]:
     if len(model.config.get("networks") or {}) > MAX_NETWORKS:
         yield ("networks",), ("The engine has addresses for few networks.", f"Use at most {MAX_NETWORKS}.")
     yield from _imitations(model)
-    yield from _swappable(model)
+    yield from _swappable(model, scope)
 
 
 def _imitations(model: Model) -> Iterator[tuple[Path_, Reason]]:
@@ -357,7 +358,7 @@ def replicas(service: Mapping[str, Any]) -> int:
     return 1 if wanted is None else int(wanted)
 
 
-def _swappable(model: Model) -> Iterator[tuple[Path_, Reason]]:
+def _swappable(model: Model, scope: Scope) -> Iterator[tuple[Path_, Reason]]:
     """Folders that a container may write to and in which lies something that the machine opens by its path.
 
     It could be replaced by a link to any place of the machine, which is followed when the next container starts.
@@ -377,10 +378,11 @@ def _swappable(model: Model) -> Iterator[tuple[Path_, Reason]]:
                     writable.append((name, Path(mount["source"])))
     for name, folder in writable:
         if any(folder in path.parents for path in opened):
+            shown = "the whole folder" if folder == scope.folder else f"{folder.name}/"
             yield (
                 ("services", name, "volumes"),
                 (
-                    f"A container may write to {folder.name}/, in which lies what others mount or build from.",
+                    f"A container may write to {shown}, in which lies what others mount or build from.",
                     "Mount it read-only (:ro), or mount only the folder that is written to.",
                 ),
             )
@@ -394,8 +396,8 @@ def _dockerfiles(model: Model, scope: Scope) -> Iterator[Violation]:
         where = ("services", name, "build")
         try:
             found = recipe.of(build, scope.folder)
-        except LookupError as error:
-            yield Violation(model.at(*where), ".".join((*where, "dockerfile")), LEAK, str(error))
+        except recipe.NoRecipe as missing:
+            yield Violation(model.at(*where), ".".join((*where, "dockerfile")), missing.why, missing.instead)
             continue
         arguments = {key: recipe.plain(str(value)) for key, value in (build.get("args") or {}).items()}
         contexts: Collection[str] = build.get("additional_contexts") or {}

@@ -213,7 +213,9 @@ def _build(build: Mapping[str, Any], folder: Path, project: str, labels: Mapping
 def _mount(mount: dict[str, Any], limits: Limits) -> None:
     if mount["type"] == "bind":
         mount["bind"] = {"create_host_path": False}
-    elif mount["type"] == "tmpfs":
+        return
+    mount.pop("bind", None)
+    if mount["type"] == "tmpfs":
         options = dict(mount.get("tmpfs") or {})
         mount["tmpfs"] = options | {"size": _at_most(options.get("size"), limits.tmpfs)}
 

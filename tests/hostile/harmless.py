@@ -154,6 +154,7 @@ ATTRIBUTES = [
     _web("another-services-network", "", "  side: {image: 'python:3.11-slim', network_mode: 'service:web'}\n"),
     _web("a-harmless-capability", "cap_drop: [ALL]\ncap_add: [NET_BIND_SERVICE, cap_chown]\n"
          "security_opt: ['no-new-privileges:true']", live=True),
+    _web("a-relabelled-volume", "volumes: ['data:/data:z']", "volumes: {data: }\n"),
     _web("more-files", "ulimits: {nofile: {soft: 1024, hard: 65536}, nproc: 100, core: 0}"),
     _web("log-rotation", "logging: {driver: json-file, options: {max-size: 10m, max-file: '3', tag: privileged}}"),
     _web("a-local-log", "logging: {driver: local}"),
