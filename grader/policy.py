@@ -374,7 +374,8 @@ def _swappable(model: Model, scope: Scope) -> Iterator[tuple[Path_, Reason]]:
         for mount in service.get("volumes") or []:
             if mount.get("type") == "bind":
                 opened.append(Path(mount["source"]))
-                if not mount.get("read_only"):
+                # What lies outside of the submission is refused where it is mounted.
+                if not mount.get("read_only") and is_inside(mount["source"], scope.folder):
                     writable.append((name, Path(mount["source"])))
     for name, folder in writable:
         if any(folder in path.parents for path in opened):
