@@ -36,8 +36,7 @@ def teardown_on_signals() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in _polite()}
     try:
         yield
     finally:
@@ -46,10 +45,15 @@ def teardown_on_signals() -> Iterator[None]:
 
 
 @contextmanager
-def ctrl_c_waits() -> Iterator[None]:
-    """A second, impatient Ctrl-C must not leave containers behind; the teardown has its own deadline."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def teardown_undisturbed() -> Iterator[None]:
+    """A second, impatient Ctrl-C or kill must not leave containers behind; the teardown has its own deadline."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *_polite())}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _polite() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

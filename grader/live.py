@@ -15,7 +15,7 @@ from requests import RequestException
 from grader import policy, rewrite
 from grader.budget import Budget
 from grader.engine import storage, sweep
-from grader.interrupts import ctrl_c_waits
+from grader.interrupts import teardown_undisturbed
 from grader.model import Model
 from grader.request import Request
 from grader.results import PostMortem
@@ -124,7 +124,7 @@ class LiveStack:
         if self._stack is None:
             return
         began = time.monotonic()
-        with ctrl_c_waits():
+        with teardown_undisturbed():
             if self._request.keep and exception[0] is None:
                 self._stack.leave_running()
             else:
