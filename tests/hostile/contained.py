@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -395,7 +396,7 @@ ANSWERS = [
             "bomb.gz": gzip.compress(BOMB),
         },
         verdicts=(PASSED, FAILED, PASSED),
-        shows={"answer": r"^b'\\x1f\\x8b"},
+        shows={"answer": r"^b['\"]\\x1f\\x8b"},
     ),
     Attack(
         "answers-with-a-million-headers",
@@ -436,7 +437,7 @@ ANSWERS = [
 
 # --- builds ---------------------------------------------------------------------------------------------
 
-BUILDING = "98765.4321"  # a word that is in no other command
+BUILDING = f"98765.{os.getpid()}"  # a word that is in no other command
 BUILDING_WITHOUT_END = Attack(
     "builds-without-end",
     _built(f"FROM {IMAGE}\nRUN sleep {BUILDING}\n", command="true"),

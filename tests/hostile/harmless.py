@@ -149,6 +149,8 @@ ATTRIBUTES = [
     _web("no-health-check", "healthcheck: {disable: true}"),
     _web("a-health-check-of-the-shell", "healthcheck: {test: [CMD-SHELL, 'cat /etc/passwd > /dev/null || exit 1'], "
          "interval: 1m30s, timeout: 10s, retries: 3, start_period: 1h}"),
+    # open: rewrite.seconds answers a sign with a ValueError
+    _web("durations-below-zero", "healthcheck: {test: 'true', timeout: -5s}\nstop_grace_period: -1s"),
     _web("durations-of-microseconds", "healthcheck: {test: 'true', timeout: 500us}\nstop_grace_period: 1us"),
     _web("no-network", "", f"  batch: {{image: 'python:3.11-slim', network_mode: none}}\n  n: {OTHER}\n"),
     _web("another-services-network", "", "  side: {image: 'python:3.11-slim', network_mode: 'service:web'}\n"),
