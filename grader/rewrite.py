@@ -154,10 +154,11 @@ def bind_folders(config: Mapping[str, Any]) -> list[Path]:
 
 def quick(check: Mapping[str, Any], polling: Polling) -> dict[str, Any]:
     """The learner's probe, polled quickly. A disabled one stays disabled."""
-    if check.get("disable") or check.get("test") in (None, ["NONE"]):
+    if check.get("disable") or check.get("test") == ["NONE"]:
         return dict(check)
+    # Without a test of its own the file only says how often the image's is made.
     result = {
-        "test": check["test"],
+        **({"test": check["test"]} if "test" in check else {}),
         "interval": f"{polling.steady}s",
         # A probe that hangs holds up the next one, so it is given no more than a few seconds.
         "timeout": f"{min(seconds(check.get('timeout')) or 5.0, 5.0)}s",
@@ -170,8 +171,8 @@ def quick(check: Mapping[str, Any], polling: Polling) -> dict[str, Any]:
 
 
 def seconds(duration: str | float | None) -> float:
-    """Compose's durations (``1m30s``, ``500ms``) in seconds; 0 where there is none."""
-    if duration is None:
+    """Compose's durations (``1m30s``, ``500ms``) in seconds; 0 where there is none, or one below zero."""
+    if duration is None or str(duration).startswith("-"):
         return 0.0
     if isinstance(duration, int | float):
         return duration * NANOSECOND

@@ -120,7 +120,6 @@ def judged(service: dict[str, Any]) -> dict[tuple[str, ...], str]:
 RELAXED = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
-# open: rules take for granted what Compose prints, and raise TypeError, AttributeError and ValueError at anything else
 @given(services())
 @RELAXED
 def test_any_service_is_judged(service: dict[str, Any]) -> None:

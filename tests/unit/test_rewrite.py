@@ -54,6 +54,12 @@ def test_the_learners_interval_does_not_slow_the_grading() -> None:
     assert rewrite.seconds(check["timeout"]) == 5.0
 
 
+def test_an_images_own_test_is_not_made_more_often_than_the_graders() -> None:
+    check = graded({"healthcheck": {"interval": "1ms"}})["services"]["s"]["healthcheck"]
+    assert "test" not in check
+    assert rewrite.seconds(check["interval"]) == POLLING.steady
+
+
 def test_an_old_engine_gets_no_start_interval() -> None:
     old = rewrite.Polling(start=None, steady=0.5, start_period=600.0)
     check = rewrite.quick({"test": ["CMD", "x"], "interval": "30s", "start_interval": "1s"}, old)
@@ -189,7 +195,18 @@ def test_the_model_itself_is_not_changed() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("1m30s", 90), ("500ms", 0.5), ("1h", 3600), ("1.5s", 1.5), ("2us", 2e-6), (None, 0), ("0s", 0), (10**9, 1)],
+    [
+        ("1m30s", 90),
+        ("500ms", 0.5),
+        ("1h", 3600),
+        ("1.5s", 1.5),
+        ("2us", 2e-6),
+        (None, 0),
+        ("0s", 0),
+        (10**9, 1),
+        ("-5s", 0),
+        ("500µs", 5e-4),
+    ],
 )
 def test_durations(text: str | int | None, seconds: float) -> None:
     assert rewrite.seconds(text) == pytest.approx(seconds)
