@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
-from grader.catalog import ROOT
 from grader.engine import sweep
+from tests.live import grading
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     """The grader on this folder's exercise, in a process group of its own."""
-    return _grader("tests.hostile.on_target", *arguments, **environment)
+    return grading.start(*arguments, module="tests.hostile.on_target", **environment)
 
 
 def clean(**environment: str) -> str:
     """What ``python -m grader clean`` says."""
-    process = _grader("grader", "clean", **environment)
+    process = grading.start("clean", **environment)
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     return stdout
@@ -28,16 +26,3 @@ def folders_of(pid: int) -> list[Path]:
     """The folders of private copies that belong to gradings of that process."""
     found = {folder: sweep.Owner.of_folder(folder) for folder in sweep.state_folder().iterdir()}
     return [folder for folder, owner in found.items() if owner and owner.pid == pid]
-
-
-def _grader(module: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
