@@ -90,10 +90,11 @@ class LiveStack:
         assert self._client is not None
         api = tuple(int(part) for part in self._client.api.api_version.split("."))
         containers = sum(policy.replicas(service) for service in self._model.config["services"].values())
+        disk = storage.limit(self._client, info, str(self._owner))
         return Terms(
             owner=str(self._owner),
             polling=POLLING if api >= START_INTERVAL_API else POLLING_BEFORE_25,
-            limits=Limits.of(info["MemTotal"], info["NCPU"], containers, storage.limit(self._client, info)),
+            limits=Limits.of(info["MemTotal"], info["NCPU"], containers, disk),
             reach=self._request.exercise.reach,
             isolation=self._request.isolation,
             runtime=self._request.runtime,
