@@ -6,6 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from grader.errors import InternalError, UsageError
 
@@ -14,9 +15,29 @@ EXERCISES = ROOT / "exercises"
 SOLUTIONS = ROOT / "solutions"
 CHECKS = Path(__file__).resolve().parent / "checks"
 
+# The order in which Compose itself looks for them: docs.docker.com/compose/intro/compose-application-model/
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+
 KEY = re.compile(r"(?P<number>\d{2})-[a-z0-9]+(-[a-z0-9]+)*")
 # What lies in an exercise's folder for people and for the grader, and is no part of the project.
 NOT_PROVIDED = frozenset({"exercise.toml", "README.md"})
+
+
+@dataclass(frozen=True)
+class StackFiles:
+    """One more way to start an exercise's files, ``[stacks.NAME]``: an overlay, a test stack, a stack of its own.
+
+    Attributes:
+        files: the compose files, in the order of ``-f``, relative to the exercise's folder.
+        services: the names that its services have to have.
+        reach: as of the exercise; the exercise's own if not given.
+        patience: as of the exercise; the exercise's own if not given.
+    """
+
+    files: tuple[str, ...]
+    services: tuple[str, ...]
+    reach: dict[str, int]
+    patience: float
 
 
 @dataclass(frozen=True)
@@ -26,6 +47,8 @@ class Exercise:
     Attributes:
         key: ``NN-slug``, the same word in exercises/, solutions/, notebooks/ and grader/checks/.
         title: what the exercise is called in lists and reports.
+        objectives: what a student can do afterwards.
+        minutes: how long it takes, about.
         student_files: the files a student edits, relative to the exercise's folder.
         services: the names that a submission's services have to have.
         reach: service -> container port that the checks talk to over HTTP; published on a
@@ -34,13 +57,18 @@ class Exercise:
         patience: seconds after a service's start in which its health check has to pass.
         lesson: the notebook that teaches it, relative to the repository.
         images: what has to be on the machine before grading begins.
-        grants: what its submissions may do beyond what ``grader.policy`` allows everybody: ``gpu``.
+        grants: what its submissions may do beyond what ``grader.policy`` and ``grader.rewrite`` allow everybody:
+            ``gpu``, reserve devices; ``own-privileges``, say themselves whether privileges can be gained;
+            ``own-tags``, name any tag or digest of an image, in place of which the one that is here is started.
+        stacks: the other ways to start its files, by name.
         folder: where the exercise lies.
         checks: the module with its checks.
     """
 
     key: str
     title: str
+    objectives: tuple[str, ...]
+    minutes: int
     student_files: tuple[str, ...]
     services: tuple[str, ...]
     reach: dict[str, int]
@@ -49,6 +77,7 @@ class Exercise:
     lesson: str
     images: tuple[str, ...]
     grants: tuple[str, ...]
+    stacks: dict[str, StackFiles]
     folder: Path
     checks: Path
 
@@ -56,6 +85,11 @@ class Exercise:
     def name(self) -> str:
         """The name that a student types: ``exercise-04``."""
         return f"exercise-{self.key[:2]}"
+
+    @property
+    def has_main(self) -> bool:
+        """Whether there is a file that Compose takes by itself; else there are only ``stacks``."""
+        return any((self.folder / name).is_file() for name in COMPOSE_FILES)
 
     @property
     def provided_files(self) -> tuple[Path, ...]:
@@ -79,17 +113,21 @@ def load(folder: Path, checks: Path = CHECKS) -> Exercise:
     path = folder / "exercise.toml"
     try:
         data = tomllib.loads(path.read_text("utf-8"))
+        reach, patience = data.pop("reach", {}), float(data.pop("patience", 20))
         exercise = Exercise(
             key=folder.name,
             title=data.pop("title"),
+            objectives=tuple(data.pop("objectives")),
+            minutes=int(data.pop("minutes")),
             student_files=tuple(data.pop("student_files")),
             services=tuple(data.pop("services")),
-            reach=data.pop("reach", {}),
+            reach=reach,
             time_budget=float(data.pop("time_budget")),
-            patience=float(data.pop("patience", 20)),
+            patience=patience,
             lesson=data.pop("lesson"),
             images=tuple(data.pop("images")),
             grants=tuple(data.pop("grants", ())),
+            stacks={name: _stack(entry, reach, patience) for name, entry in data.pop("stacks", {}).items()},
             folder=folder,
             checks=checks / f"test_{folder.name.replace('-', '_')}.py",
         )
@@ -102,6 +140,18 @@ def load(folder: Path, checks: Path = CHECKS) -> Exercise:
             f"{path} has unknown keys: {', '.join(sorted(data))}", f"Compare it with {Exercise.__doc__}"
         )
     return exercise
+
+
+def _stack(entry: dict[str, Any], reach: dict[str, int], patience: float) -> StackFiles:
+    stack = StackFiles(
+        files=tuple(entry.pop("files")),
+        services=tuple(entry.pop("services", ())),
+        reach=entry.pop("reach", reach),
+        patience=float(entry.pop("patience", patience)),
+    )
+    if entry:
+        raise ValueError(f"unknown keys in [stacks]: {', '.join(sorted(entry))}")
+    return stack
 
 
 def exercises(folder: Path = EXERCISES) -> list[Exercise]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,22 @@ from grader.errors import GraderError, MachineError, UsageError
 from grader.text import printable
 
 INTERRUPTED = 130
+FORMS = ("text", "json", "html", "junit", "gradescope", "classroom")
+
+
+_RUNTIME = click.option(
+    "--runtime", metavar="NAME", default="", help="The engine's runtime for them, such as gVisor's runsc."
+)
+
+
+def _isolation(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        "--isolation",
+        type=click.Choice(["none", "no-egress"]),
+        default=default,
+        show_default=True,
+        help="no-egress: a submission's containers reach neither this machine nor the internet.",
+    )
 
 
 class _GradeByDefault(click.Group):
@@ -37,9 +54,10 @@ def app() -> None:
     """Grade the workbook's exercises.
 
     \b
-    python -m grader exercise-04               grade your work in exercises/04-…
-    python -m grader exercise-04 -s alice.zip  grade somebody's submission
-    python -m grader grade --help              all options of a grading
+    python -m grader exercise-04                    grade your work in exercises/04-…
+    python -m grader exercise-04 -s alice.zip       grade somebody's submission
+    python -m grader batch exercise-04 submissions  grade a whole class
+    python -m grader grade --help                   all options of a grading
     """
 
 
@@ -55,15 +73,9 @@ def app() -> None:
 @click.option("--static", is_flag=True, help="Only the checks that need no Docker engine.")
 @click.option("--keep", is_flag=True, help="Leave the stack running, to look around in it.")
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="Seconds, instead of the exercise's own.")
-@click.option(
-    "--isolation",
-    type=click.Choice(["none", "no-egress"]),
-    default="none",
-    show_default=True,
-    help="no-egress: the submission's containers reach neither this machine nor the internet.",
-)
-@click.option("--runtime", metavar="NAME", default="", help="The engine's runtime for them, such as gVisor's runsc.")
-@click.option("--format", "-f", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_isolation("none")
+@_RUNTIME
+@click.option("--format", "-f", "form", type=click.Choice(FORMS), default="text", show_default=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write the report to this file.")
 def grade(
     exercise: str,
@@ -79,6 +91,7 @@ def grade(
 ) -> None:
     """Grade one exercise (exercise-04, 04 or 04-health-checks)."""
     from grader import grading
+    from grader.hints import remember
     from grader.progress import progress_on
     from grader.render import render
     from grader.request import Request
@@ -90,6 +103,8 @@ def grade(
         raise UsageError(f"There is no folder {output.resolve().parent} to write the report to.", "Make it first.")
     with progress_on(sys.stderr) as listener:
         outcome = grading.grade(request, listener)
+    if submission is None and not only and not static:
+        remember(outcome.report, chosen)
     text = render(outcome.report, form, to_terminal=output is None and sys.stdout.isatty())
     if output is None:
         sys.stdout.write(text)
@@ -105,6 +120,104 @@ def grade(
     click.get_current_context().exit(outcome.report.exit_status)
 
 
+@app.command()
+@click.argument("exercise")
+@click.option(
+    "--submission",
+    "-s",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The folder you work in. Default: the exercise's own.",
+)
+def watch(exercise: str, submission: Path | None) -> None:
+    """Grade one exercise again at each save, until you press q."""
+    from grader.watch import session
+
+    chosen = catalog.find(exercise)
+    click.get_current_context().exit(session.watch(chosen, submission or chosen.folder))
+
+
+@app.command()
+@click.argument("exercise")
+def hint(exercise: str) -> None:
+    """One more hint on the first check that failed when you last graded the exercise."""
+    from grader import hints
+
+    print(hints.unfold(catalog.find(exercise)))
+
+
+@app.command(options_metavar="[OPTIONS]")
+@click.argument("exercise")
+@click.argument("submissions", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Write everything here."
+)
+@click.option("--roster", type=click.Path(path_type=Path), help="CSV of the class: whose is which submission.")
+@click.option(
+    "--rubric", type=click.Path(path_type=Path), help="TOML: points, hidden checks, late policy, time budget."
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Gradings side by side on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="Grade on the Dask cluster of this scheduler, tcp://host:8786.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Grade only what is new, changed or was never done."
+)
+@click.option("--only-student", multiple=True, metavar="KEY", help="Grade only this one, again. May be repeated.")
+@click.option("--only-check", multiple=True, metavar="CHECK", help="Run only this check, again. May be repeated.")
+@click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="Seconds for each, not the exercise's own.")
+@_isolation("no-egress")
+@_RUNTIME
+def batch(
+    exercise: str,
+    submissions: Path,
+    out: Path,
+    roster: Path | None,
+    rubric: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    resume: bool,
+    only_student: tuple[str, ...],
+    only_check: tuple[str, ...],
+    timeout: float | None,
+    isolation: str,
+    runtime: str,
+) -> None:
+    """Grade every submission in a folder, side by side.
+
+    Type the same command again to go on after an interruption, or after some submissions have changed.
+    """
+    from grader.batch import command
+    from grader.batch.desk import Wish
+
+    if workers and scheduler:
+        raise UsageError(
+            "--workers is for this machine; the workers of --scheduler say themselves what they carry.",
+            "Leave one of the two out.",
+        )
+    wish = Wish(
+        exercise=catalog.find(exercise),
+        submissions=submissions,
+        roster=roster,
+        rubric=rubric,
+        again=not resume,
+        students=only_student,
+        checks=only_check,
+        timeout=timeout,
+        isolation=isolation,
+        runtime=runtime,
+    )
+    click.get_current_context().exit(command.grade(wish, out, workers, scheduler))
+
+
+@app.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--format", "-f", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def diff(old: Path, new: Path, form: str) -> None:
+    """Whose score changed between two results folders of a batch, and why."""
+    from grader.batch import command
+
+    sys.stdout.write(command.compare(old, new, form, to_terminal=sys.stdout.isatty()))
+
+
 @app.command("list")
 @click.argument("exercise", required=False)
 def list_exercises(exercise: str | None) -> None:
@@ -116,7 +229,7 @@ def list_exercises(exercise: str | None) -> None:
             print(f"{name:45}{points:3g}  {title}")
         return
     for each in catalog.exercises():
-        print(f"{each.name}  {each.key:24}{each.title}")
+        print(f"{each.name}  {each.key:24}{each.minutes:4} min  {each.title}")
 
 
 @app.command()

@@ -14,9 +14,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from grader.errors import MachineError
@@ -112,8 +113,13 @@ class Finished:
     stderr: str
 
 
-def read(arguments: Sequence[str], cwd: Path, timeout: float) -> Finished:
+def read(
+    arguments: Sequence[str], cwd: Path, timeout: float, variables: Mapping[str, str] = MappingProxyType({})
+) -> Finished:
     """Run ``docker compose ARGUMENTS`` on a file that nobody has checked yet.
+
+    Args:
+        variables: all that its environment has beside what Compose itself needs.
 
     Whatever is set in its environment the file could read with ``${NAME}``, so nothing of the machine is; reading
     needs no engine. Time, memory and output are limited.
@@ -123,7 +129,7 @@ def read(arguments: Sequence[str], cwd: Path, timeout: float) -> Finished:
     limits = f"ulimit -v {READ_MEMORY // 1024} 2> /dev/null; ulimit -f {READ_OUTPUT // 512}; ulimit -c 0"
     command = [
         "sh", "-c", f'{limits}; exec env -i "$@"', "sh",
-        *(f"{name}={value}" for name, value in _FIXED.items()),
+        *(f"{name}={value}" for name, value in {**variables, **_FIXED}.items()),
         docker_command(), "--config", _docker_config(), "compose", *arguments,
     ]  # fmt: skip
     shown = " ".join(["docker", "compose", *arguments])

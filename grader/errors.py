@@ -6,7 +6,7 @@
     ├── MachineError     (3)   this machine cannot grade: no engine, no image, no disk
     └── InternalError    (4)   the grader's own fault
 
-A check that fails is not an error: see ``grader.plugin.Failure``.
+A check that fails is not an error: see ``grader.plugin.Failure``; nor is one that is ``Blocked``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ class GraderError(Exception):
         super().__init__(what)
         self.what = what
         self.fix = fix
+
+    @property
+    def whole(self) -> str:
+        """What happened, and what to do next, in lines."""
+        return f"{self.what}\n{self.fix}".strip()
 
 
 class UsageError(GraderError):
@@ -50,3 +55,7 @@ class InternalError(GraderError):
     """The grader itself is at fault, never the student."""
 
     exit_status = 4
+
+
+class Blocked(Exception):
+    """Something else has to be mended before a check means anything; says what. No error: a verdict."""

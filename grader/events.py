@@ -47,6 +47,7 @@ class EventLog:
         self._events: list[Event] = []
         self._on_lost = on_lost
         self._closing = False
+        self._heard = 0
         self._news = threading.Condition()
         self._stream = client.api.events(
             decode=True,
@@ -81,6 +82,22 @@ class EventLog:
             self._news.wait_for(lambda: found() is not None, timeout)
             return found()
 
+    @property
+    def heard(self) -> int:
+        """How many events and nudges there have been so far, for ``wait_for_news``."""
+        return self._heard
+
+    def wait_for_news(self, heard: int, timeout: float) -> None:
+        """Return once there was more than ``heard``, or after ``timeout`` seconds."""
+        with self._news:
+            self._news.wait_for(lambda: self._heard > heard, timeout)
+
+    def nudge(self) -> None:
+        """Wake whoever waits for news: something has changed that the engine has no event for."""
+        with self._news:
+            self._heard += 1
+            self._news.notify_all()
+
     def close(self) -> None:
         """Stop listening."""
         self._closing = True
@@ -92,6 +109,7 @@ class EventLog:
             for raw in self._stream:
                 with self._news:
                     self._events.append(_event(raw))
+                    self._heard += 1
                     self._news.notify_all()
         if not self._closing:
             self._on_lost()

@@ -15,10 +15,12 @@ from typing import Self
 import docker
 from docker.models.containers import Container
 
+from grader.budget import stretched
 from grader.errors import InternalError
-from grader.rewrite import LABEL
+from grader.helper import start_helper
+from grader.probes import execute
 
-IMAGE = "python:3.11-slim"
+SIGNAL = 20.0  # seconds in which a signal has been sent
 
 
 class Faults:
@@ -71,25 +73,16 @@ class Faults:
         self._starter.join()
         if self._helper is None:
             raise InternalError(f"The container that sends signals did not start: {self._error}")
-        status, output = self._helper.exec_run(["sh", "-c", f"kill -{name} {' '.join(map(str, pids))}"])
+        command = ["sh", "-c", f"kill -{name} {' '.join(map(str, pids))}"]
+        done = execute(self._client, self._helper.id, command, stretched(SIGNAL))
         # A process may end between being listed and being signalled; then there is nothing left to do.
-        if status and b"No such process" not in output:
-            raise InternalError(f"Sending SIG{name} failed: {output.decode(errors='replace')}")
+        if done.status != 0 and "No such process" not in done.output:
+            raise InternalError(f"Sending SIG{name} failed: {done.output or 'no answer in time'}")
 
     def _start(self) -> None:
         try:
-            self._helper = self._client.containers.run(
-                IMAGE,
-                ["sleep", "infinity"],
-                detach=True,
-                init=True,
-                pid_mode="host",
-                network_mode="none",
-                read_only=True,
-                cap_drop=["ALL"],
-                cap_add=["KILL"],
-                security_opt=["no-new-privileges"],
-                labels={LABEL: self._owner},
+            self._helper = start_helper(
+                self._client, self._owner, pid_mode="host", network_mode="none", cap_add=["KILL"]
             )
         except Exception as error:  # told to whoever needs the helper first
             self._error = error

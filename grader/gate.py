@@ -19,9 +19,9 @@ from docker.models.networks import Network
 
 from grader.errors import InternalError
 from grader.events import PROJECT_LABEL
+from grader.helper import start_helper
 from grader.rewrite import LABEL
 
-IMAGE = "python:3.11-slim"
 FIRST_PORT = 20_000
 # PORT HOST PORT: listen on the one, pass on to the other. A connection to a service that is gone is closed.
 _FORWARD = """
@@ -62,7 +62,7 @@ class Gate:
         self, client: docker.DockerClient, owner: str, project: str, targets: Sequence[tuple[str, int]]
     ) -> None:
         self._client = client
-        self._labels = {LABEL: owner}
+        self._owner = owner
         self._project = project
         self._ports = {target: FIRST_PORT + number for number, target in enumerate(sorted(targets))}
         self._network: Network | None = None
@@ -120,22 +120,15 @@ class Gate:
         ]
         try:
             self._network = self._client.networks.create(
-                f"{self._project}-gate", labels=self._labels, check_duplicate=True
+                f"{self._project}-gate", labels={LABEL: self._owner}, check_duplicate=True
             )
-            self._container = self._client.containers.run(
-                IMAGE,
+            self._container = start_helper(
+                self._client,
+                self._owner,
                 ["python", "-c", _FORWARD, *words],
-                detach=True,
-                init=True,
                 network=self._network.name,
                 ports={f"{port}/tcp": ("127.0.0.1", None) for port in self._ports.values()},
                 user="nobody",
-                read_only=True,
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges"],
-                mem_limit="128m",
-                pids_limit=64,
-                labels=self._labels,
             )
         except (APIError, OSError) as error:  # told to whoever needs the gate first
             self._error = error

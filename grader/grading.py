@@ -16,19 +16,18 @@ from datetime import UTC, datetime
 
 import docker
 
-from grader import model as models
-from grader import policy, raw
 from grader.budget import OUT_OF_TIME, Budget, BudgetExceeded
 from grader.catalog import Exercise
 from grader.engine import sweep
 from grader.engine.ready import engine_for
 from grader.errors import InternalError, UsageError
 from grader.interrupts import alarm, teardown_on_signals
-from grader.live import LiveStack
-from grader.plugin import GradingPlugin, Listener
+from grader.live import LiveStacks
+from grader.plugin import GradingPlugin, Listener, Material
 from grader.request import Request
 from grader.results import CheckResult, Refusal, Report, Verdict
-from grader.submission import Submission, private_copy
+from grader.submission import private_copy
+from grader.vetting import overlays, vetted
 from grader.violation import Violation
 
 REFUSED = "nothing was started, because the submission contains something that must not run here"
@@ -80,17 +79,30 @@ def grade(request: Request, listener: Listener) -> Outcome:
             cleanup.callback(lambda: sweep.discard(owner.folder, client))
         listener.stage("reading the submission")
         with stages.time("read"):
-            copy = cleanup.enter_context(private_copy(request.submission, exercise, owner.folder / "files"))
-            model, found = vetted(copy, owner.project, exercise)
-        if model is None or found:
+            copy = cleanup.enter_context(
+                private_copy(request.submission, exercise, owner.folder / "files", request.files)
+            )
+            model, found = vetted(copy, owner.project, exercise) if exercise.has_main else (None, [])
+            others, more = overlays(copy, owner.project, exercise)
+            found += more
+        if found:
             stages.seconds["total"] = round(time.monotonic() - began, 3)
             return Outcome(_refusal(request, found, started_at, stages.seconds))
         client = None if request.static else engine_for(exercise, request.runtime)
         budget = Budget(request.timeout or exercise.time_budget)
-        live = LiveStack(request, client, model, copy, owner, budget)
-        plugin = GradingPlugin(exercise, model, live.start, budget, listener, request.only, request.static)
+        live = LiveStacks(request, client, model, others, copy, owner, budget)
+        plugin = GradingPlugin(
+            exercise,
+            Material(copy.folder, model, others),
+            live.start,
+            live.start_other,
+            budget,
+            listener,
+            request.only,
+            request.static,
+        )
         with live.engine_has_to_answer(), stages.time("live"), teardown_on_signals(), live:
-            _run_pytest(plugin, exercise, budget, request.only)
+            run_checks(plugin, exercise, budget, request.only)
             live.collect_evidence()
             listener.stage("removing everything again")
         checks = _in_order(plugin, request, budget)
@@ -111,24 +123,6 @@ def grade(request: Request, listener: Listener) -> Outcome:
     return Outcome(report, owner.project if request.keep and live.started else "")
 
 
-def vetted(
-    copy: Submission, project: str, exercise: Exercise, required: Sequence[str] | None = None
-) -> tuple[models.Model | None, list[Violation]]:
-    """The model of a submission, and what in it must not run; no model where Compose must not even read it.
-
-    Args:
-        required: the services that it has to have; the exercise's by default.
-
-    Raises:
-        SubmissionError: it cannot be read.
-    """
-    documents = raw.read(copy)
-    if found := raw.violations(documents, copy.folder):
-        return None, found
-    model = models.load(copy, documents, project, exercise.services if required is None else required)
-    return model, policy.violations(model, copy.folder, exercise)
-
-
 def _refusal(request: Request, found: Sequence[Violation], started_at: str, seconds: dict[str, float]) -> Report:
     """The report on a submission of which nothing is started."""
     stated = checks_of(request.exercise)
@@ -147,7 +141,14 @@ def _refusal(request: Request, found: Sequence[Violation], started_at: str, seco
     )
 
 
-def _run_pytest(plugin: GradingPlugin, exercise: Exercise, budget: Budget, only: Sequence[str]) -> None:
+def run_checks(plugin: GradingPlugin, exercise: Exercise, budget: Budget, only: Sequence[str]) -> None:
+    """Run the exercise's checks; what becomes of them is in ``plugin``.
+
+    Raises:
+        UsageError: ``only`` names a check that does not exist.
+        InternalError: the checks could not be run.
+        KeyboardInterrupt: they were interrupted.
+    """
     import pytest
 
     arguments = [

@@ -20,3 +20,8 @@ def normalised(reference: str) -> str:
     if ":" not in path.rpartition("/")[2] and not at:
         path += ":latest"
     return f"{host}/{path}{at}{digest}"
+
+
+def repository(reference: str) -> str:
+    """An image's name in full, without tag and digest: ``docker.io/library/python``."""
+    return normalised(reference.partition("@")[0]).rpartition(":")[0]

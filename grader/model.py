@@ -56,11 +56,13 @@ class Model:
         project: the project's name, unique to this grading.
         config: the resolved file, as ``docker compose config --format json`` prints it.
         services: name -> service.
+        warnings: what Compose found worth a warning, each a sentence.
     """
 
     project: str
     config: Mapping[str, Any] = field(repr=False)
     services: Mapping[str, Service]
+    warnings: tuple[str, ...] = ()
     _lines: Mapping[Path_, str] = field(repr=False, default_factory=dict)
 
     def at(self, *path: str) -> str:
@@ -120,7 +122,7 @@ def load(
             f"{names} has no service called {' and none called '.join(missing)}.",
             f"The exercise's services keep their names: {', '.join(required)}.",
         )
-    return Model(project, config, services, lines)
+    return Model(project, config, services, _warnings(done.stderr, submission), lines)
 
 
 def _service(name: str, config: Mapping[str, Any]) -> Service:
@@ -129,6 +131,11 @@ def _service(name: str, config: Mapping[str, Any]) -> Service:
         for other, entry in (config.get("depends_on") or {}).items()
     }
     return Service(name, config, dependencies)
+
+
+def _warnings(stderr: str, submission: Submission) -> tuple[str, ...]:
+    found = re.findall(r'level=warning msg="((?:[^"\\]|\\.)*)"', stderr)
+    return tuple(text.replace(f"{submission.folder}/", "").replace('\\"', '"') for text in found)
 
 
 def _reason(stderr: str, submission: Submission) -> str:

@@ -12,18 +12,26 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from grader.budget import Budget, BudgetExceeded
+from grader import compose
+from grader.budget import Budget, BudgetExceeded, stretched
 from grader.catalog import Exercise
-from grader.model import Model
+from grader.compose import Finished
+from grader.errors import Blocked
+from grader.model import CONFIG_TIMEOUT, Model
 from grader.results import CheckResult, Verdict
 from grader.stack import Stack
 from grader.text import printable
+from grader.vetting import Overlay
+
+__all__ = ["Blocked", "Failure", "NotRun", "GradingPlugin", "Material", "check", "has_probe", "healthy", "running"]
 
 Need = Callable[[Stack], str]
 """Given the settled stack: why the check cannot be made, empty if it can."""
@@ -84,10 +92,6 @@ class Failure(AssertionError):
         self.hint = hint
 
 
-class Blocked(Exception):
-    """Something else has to be mended before this check means anything."""
-
-
 class NotRun(Exception):
     """This machine lacks what the check needs; its points leave the maximum."""
 
@@ -134,11 +138,46 @@ class Listener(Protocol):
         """A check has its verdict."""
 
 
+@dataclass(frozen=True)
+class Material:
+    """What was handed in, as checks that need no engine look at it.
+
+    Attributes:
+        folder: the private copy.
+        model: the main file, resolved; None if the exercise has none.
+        overlays: the exercise's other stacks.
+    """
+
+    folder: Path
+    model: Model | None
+    overlays: Mapping[str, Overlay]
+
+    def resolve(
+        self,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        files: Sequence[str] = (),
+        arguments: Sequence[str] = ("config", "--format", "json"),
+    ) -> Finished:
+        """Have Compose read the private copy, all its profiles included; nothing is started.
+
+        Args:
+            environment: the variables of the shell; nothing of this machine's own is among them.
+            files: for ``-f``; those that Compose takes by itself if empty.
+            arguments: options and the subcommand.
+        """
+        chosen = [word for file in files for word in ("-f", file)]
+        return compose.read(
+            [*chosen, "--profile", "*", *arguments], self.folder, stretched(CONFIG_TIMEOUT), environment
+        )
+
+
 class GradingPlugin:
-    """One grading as pytest sees it: fixtures ``model`` and ``stack``, and a result for each check.
+    """One grading as pytest sees it: the fixtures of its checks, and a result for each check.
 
     Args:
-        start: enters the stack, which then comes up in the background; called at most once.
+        submission: what was handed in.
+        start: enters the main stack, which then comes up in the background; called at most once.
+        start_other: enters one of the exercise's other stacks, and settles it.
         only: the names of the checks to run; all if empty.
         static: run only the checks that need no engine.
     """
@@ -146,8 +185,9 @@ class GradingPlugin:
     def __init__(
         self,
         exercise: Exercise,
-        model: Model,
+        submission: Material,
         start: Callable[[], Stack],
+        start_other: Callable[..., Stack],
         budget: Budget,
         listener: Listener,
         only: Sequence[str] = (),
@@ -160,8 +200,9 @@ class GradingPlugin:
         # Name -> title and points of every check of the module, in its order, those left out included.
         self.stated: dict[str, tuple[str, float]] = {}
         self.selected: list[str] = []
-        self._model = model
+        self._submission = submission
         self._start = start
+        self._start_other = start_other
         self._stack: Stack | None = None
         self._budget = budget
         self._listener = listener
@@ -174,7 +215,28 @@ class GradingPlugin:
     @pytest.fixture(scope="session")
     def model(self) -> Model:
         """What the learner wrote, resolved."""
-        return self._model
+        assert self._submission.model is not None, f"{self.exercise.key} has no main file"
+        return self._submission.model
+
+    @pytest.fixture(scope="session")
+    def overlays(self) -> Mapping[str, Overlay]:
+        """What the learner wrote for each of the exercise's other stacks, resolved."""
+        return self._submission.overlays
+
+    @pytest.fixture(scope="session")
+    def files(self) -> Path:
+        """The private copy of what was handed in."""
+        return self._submission.folder
+
+    @pytest.fixture(scope="session")
+    def resolve(self) -> Callable[..., Finished]:
+        """``docker compose config`` in an environment of the check's own."""
+        return self._submission.resolve
+
+    @pytest.fixture(scope="session")
+    def start(self) -> Callable[..., Stack]:
+        """Starts one of the exercise's other stacks by its name; see ``LiveStacks.start_other``."""
+        return self._start_other
 
     @pytest.fixture(scope="session")
     def beside(self) -> Stack:
@@ -201,7 +263,7 @@ class GradingPlugin:
         if self._static:
             items[:] = [item for item in items if _cost(item) == 0]
         self._total = len(items)
-        if any(_cost(item) for item in items):
+        if any(_needs_main_stack(item) for item in items):
             self._listener.stage("starting the stack")
             self._stack = self._start()
 
@@ -275,7 +337,11 @@ def _rubric(item: pytest.Item) -> Rubric:
 def _cost(item: pytest.Item) -> int:
     """0: needs no engine. 1: a project of its own beside the stack. 2: the whole live stack."""
     names = getattr(item, "fixturenames", ())
-    return 2 if "stack" in names else 1 if "beside" in names else 0
+    return 2 if "stack" in names else 1 if {"beside", "start"} & set(names) else 0
+
+
+def _needs_main_stack(item: pytest.Item) -> bool:
+    return bool({"stack", "beside"} & set(getattr(item, "fixturenames", ())))
 
 
 def _verdict(error: BaseException | None, why_over: str) -> tuple[Verdict, dict[str, str]]:

@@ -36,12 +36,16 @@ def violations(model: Model, folder: Path, exercise: Exercise) -> list[Violation
         folder: the private copy; every path has to stay inside it.
         exercise: says which images there are and what it allows beyond the usual.
     """
-    images = {*exercise.images, *(image.tag for image in IMAGES if not image.ingredient)}
-    scope = Scope(folder, frozenset(images), frozenset(exercise.grants))
+    scope = Scope(folder, images_of(exercise), frozenset(exercise.grants))
     return [
         Violation(model.at(*path), ".".join(path), *reason)
         for path, reason in (*FILE(model.config, scope), *_foreign_names(model), *_whole(model, scope))
     ] + list(_dockerfiles(model, scope))
+
+
+def images_of(exercise: Exercise) -> frozenset[str]:
+    """What a submission may run and build from."""
+    return frozenset({*exercise.images, *(image.tag for image in IMAGES if not image.ingredient)})
 
 
 # --- paths --------------------------------------------------------------------------------------
@@ -73,6 +77,10 @@ def _every_value_given(value: Any, scope: Scope) -> Reason | None:
 
 def _image(value: Any, scope: Scope) -> Reason | None:
     if imageref.normalised(str(value)) in {imageref.normalised(image) for image in scope.images}:
+        return None
+    # Whatever its tag: the graded file has the one that is here.
+    own = "own-tags" in scope.granted
+    if own and imageref.repository(str(value)) in {imageref.repository(image) for image in scope.images}:
         return None
     return "Nothing is pulled while grading.", "Use one of: " + ", ".join(sorted(scope.images)) + "."
 
@@ -175,6 +183,12 @@ HOOK = keys(
     }
 )
 
+# Only `docker compose watch` acts on it. It is left out of what is started; grader.watching runs what copies files.
+WATCH: dict[str, Rule] = {
+    **dict.fromkeys(("action", "target", "ignore", "include", "initial_sync", "exec"), safe),
+    "path": INSIDE,
+}
+
 MOUNTS: dict[str, Rule] = {
     "bind": keys(
         {
@@ -254,7 +268,7 @@ SERVICE: dict[str, Rule] = {
     "gpus": GPUS,
     "post_start": each(HOOK),
     "pre_stop": each(HOOK),
-    "develop": keys({"watch": safe}),  # only `docker compose watch` acts on it; it is left out of what is started
+    "develop": keys({"watch": each(keys(WATCH))}),
     "container_name": deny(
         "A fixed name collides with other gradings and makes scaling impossible.", "Remove it; use the service's name."
     ),

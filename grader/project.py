@@ -11,7 +11,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -22,7 +22,9 @@ from testcontainers.compose import DockerCompose
 
 from grader import compose
 from grader.events import PROJECT_LABEL
+from grader.text import printable
 
+MAX_OUTPUT = 200_000  # characters that are kept of what a command printed; a build prints many
 STOP_TIMEOUT = 60.0  # seconds for `down`; with -t 0 it takes about one
 
 
@@ -38,10 +40,16 @@ class Project(DockerCompose):
     def __init__(self, name: str, config: Mapping[str, Any], folder: Path) -> None:
         self.name = name
         self.file = folder / f"{name}.json"
-        self.file.write_text(json.dumps(config, indent=1), "utf-8")
+        self.build = False
         self._aborted = threading.Event()
+        self.write(config)
         self._configuration = compose.private_configuration(folder / "docker")
         super().__init__(context=folder, compose_file_name=str(self.file), wait=False)
+
+    def write(self, config: Mapping[str, Any]) -> None:
+        """Let the next ``up`` start this."""
+        self._aborted.clear()
+        self.file.write_text(json.dumps(config, indent=1), "utf-8")
 
     @property
     def compose_command_property(self) -> list[str]:
@@ -59,6 +67,17 @@ class Project(DockerCompose):
         except subprocess.CalledProcessError as error:
             return CompletedProcess(error.cmd, error.returncode, error.stdout, error.stderr)
         return CompletedProcess(["docker", "compose", "up"], 0, b"", b"")
+
+    def run(self, arguments: Sequence[str], timeout: float) -> compose.Finished:
+        """``docker compose ARGUMENTS``; ended after ``timeout`` seconds, with None as its status."""
+        command = [*self.compose_command_property, *arguments]
+        shown = " ".join(["docker", "compose", *arguments])
+        try:
+            done = self._run_command(command, timeout=timeout)
+        except subprocess.CalledProcessError as error:
+            status = None if error.returncode < 0 else error.returncode
+            return compose.Finished(shown, status, _text(error.stdout), _text(error.stderr))
+        return compose.Finished(shown, 0, _text(done.stdout), _text(done.stderr))
 
     def containers(self, client: docker.DockerClient) -> list[dict[str, Any]]:
         """What the engine lists of this project, running or not."""
@@ -109,3 +128,7 @@ class Project(DockerCompose):
         if result.returncode:
             raise subprocess.CalledProcessError(result.returncode, cmd, stdout, stderr)
         return result
+
+
+def _text(output: bytes) -> str:
+    return printable(output.decode("utf-8", "replace"), limit=MAX_OUTPUT)

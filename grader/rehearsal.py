@@ -17,11 +17,10 @@ import docker
 
 from grader.engine.sweep import Owner
 from grader.events import SERVICE_LABEL
+from grader.helper import IMAGE
 from grader.model import Model
 from grader.project import Project
 from grader.rewrite import LABEL
-
-STAND_IN_IMAGE = "python:3.11-slim"
 
 
 @contextmanager
@@ -100,7 +99,7 @@ def _stand_ins(
             for other, d in model.services[name].depends_on.items()
         }
         services[name] = {
-            "image": STAND_IN_IMAGE,
+            "image": IMAGE,
             "pull_policy": "never",
             "command": ["sh", "-c", f"exit {int(fails)}"] if name in one_shots else ["sleep", "infinity"],
             "init": True,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from grader.catalog import Exercise
 from grader.rewrite import Isolation
+from grader.unpack import File
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Request:
     """What to grade and how.
 
     Attributes:
+        files: what the submission holds, if it has been read already; ``submission`` then is only its name.
         only: names of checks; all if empty.
         static: only checks that need no engine.
         keep: leave the stack running afterwards.
@@ -30,3 +32,4 @@ class Request:
     timeout: float | None = None
     isolation: Isolation = Isolation.NONE
     runtime: str = ""
+    files: tuple[File, ...] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator, model_validator
 
 from grader.text import printable
 
@@ -99,6 +99,14 @@ class Report(_Frozen):
     seconds: dict[str, float] = Field(default_factory=dict, description="Wall time of each stage.")
     notes: list[str] = Field(default_factory=list, description="What this machine could not show.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, fields: Any) -> Any:
+        """What is written down and follows from the rest is not read back."""
+        if not isinstance(fields, dict):
+            return fields
+        return {name: value for name, value in fields.items() if name not in cls.model_computed_fields}
+
     @computed_field(description="Points earned.")  # type: ignore[prop-decorator]
     @property
     def points(self) -> float:
@@ -126,6 +134,15 @@ class Report(_Frozen):
         if self.count(Verdict.ERROR):
             return 4
         return 0 if self.full_marks else 1
+
+
+def read(text: str) -> Report:
+    """A report from its JSON form.
+
+    Raises:
+        ValueError: it is none, or of another version.
+    """
+    return Report.model_validate_json(text)
 
 
 def schema() -> dict[str, object]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from grader import dockerfile, recipe
+from grader import dockerfile, imageref, recipe
 from grader.model import Model
 
 LABEL = "org.compose-course.grading"
@@ -89,6 +89,8 @@ class Terms:
         reach: service -> container port the checks talk to, published even where the learner's file does not.
         isolation: what containers can reach.
         runtime: the engine's runtime that runs them; its default if empty.
+        own_privileges: whether the learner says if privileges can be gained, as in an exercise about that.
+        images: repository -> the image to start in place of the learner's, in an exercise about tags.
     """
 
     owner: str
@@ -97,6 +99,8 @@ class Terms:
     reach: Mapping[str, int]
     isolation: Isolation = Isolation.NONE
     runtime: str = ""
+    own_privileges: bool = False
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 def graded(model: Model, folder: Path, terms: Terms) -> dict[str, Any]:
@@ -116,6 +120,8 @@ def graded(model: Model, folder: Path, terms: Terms) -> dict[str, Any]:
         if "build" in service:
             service["image"] = f"{model.project}-{name}"
             service["build"] = _build(service["build"], folder, model.project, labels)
+        elif ours := terms.images.get(imageref.repository(service.get("image", ""))):
+            service["image"] = ours
         service["pull_policy"] = "build" if "build" in service else "never"
         for key in ("platform", "pull_refresh_after", "develop"):
             service.pop(key, None)
@@ -128,7 +134,8 @@ def graded(model: Model, folder: Path, terms: Terms) -> dict[str, Any]:
         if "stop_grace_period" in service:
             service["stop_grace_period"] = f"{min(seconds(service['stop_grace_period']), STOP_GRACE)}s"
         service["logging"] = {"driver": "json-file", "options": dict(LOG_OPTIONS)}
-        service["security_opt"] = ["no-new-privileges:true"]
+        if not terms.own_privileges:
+            service["security_opt"] = ["no-new-privileges:true"]
         # With it, a container could send packets that the engine's rules do not look at.
         service["cap_drop"] = sorted({*(service.get("cap_drop") or []), "NET_RAW"})
         if terms.runtime:

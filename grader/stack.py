@@ -7,9 +7,12 @@ it can run meanwhile; ``settle`` waits until every service is well or cannot get
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,26 +20,31 @@ from types import TracebackType
 from typing import Any, Self
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from grader.budget import Budget, stretched
+from grader.compose import Finished
 from grader.engine import sweep
-from grader.errors import InternalError, MachineError
+from grader.errors import Blocked, InternalError, MachineError
 from grader.events import PROJECT_LABEL, SERVICE_LABEL, EventLog
 from grader.faults import Faults
 from grader.folders import size_of
 from grader.gate import Gate
 from grader.guard import Danger, Guard
 from grader.model import Model
+from grader.probes import Executed, execute
 from grader.project import Project
 from grader.results import PostMortem
 from grader.rewrite import LABEL
 from grader.text import last_lines, printable
 
-POLL = 0.1  # seconds between two looks at the containers while the stack settles
+LOOK = 0.5  # seconds between two looks at the containers when the engine tells of nothing new
+ONE_OFF = "com.docker.compose.oneoff=False"  # containers of `compose run` are no replicas
 # A probe that ends so never ran: "cannot execute", "not found", and the engine's own -1.
 NEVER_RAN = frozenset({-1, 126, 127})
+ANONYMOUS = re.compile(r"[0-9a-f]{64}")  # the name that the engine gives a volume
 HOPELESS_AFTER = 5  # such results in a row, or as many crashes
+BELIEVED = 1.0  # seconds that a service without a health check has to run once it has crashed
 ENGINE_BACK = 20.0  # seconds in which an engine that is being restarted answers again
 
 
@@ -47,8 +55,10 @@ class Stack:
         model: what the learner wrote, resolved.
         config: what is started: the model, rewritten for grading.
         patience: seconds after its start in which a service's health check has to pass.
+        folder: the private copy, from which files are mounted.
         behind: the services and ports that are reached through a gate, because their networks lead nowhere.
         data: where the engine keeps its data.
+        name: of one of the exercise's other stacks, which has a project of its own; empty for the main one.
 
     Attributes:
         machine_failed: the engine stopped, or the disk is full: nothing that was seen of the stack means anything.
@@ -62,30 +72,37 @@ class Stack:
         owner: sweep.Owner,
         patience: float,
         budget: Budget,
+        folder: Path,
         behind: Sequence[tuple[str, int]] = (),
         data: Path = Path("/var/lib/docker"),
+        name: str = "",
     ) -> None:
         self.client = client
         self.model = model
         self.budget = budget
         self.config = config
         self.owner = owner
+        self.folder = folder
+        self.name = name
+        self.expected = _start_by_themselves(config)
         self.machine_failed: MachineError | None = None
         self.start_problem = ""
         self.seconds_to_settle = 0.0
         self.unwell: list[PostMortem] = []
         self._patience = patience
-        self._project = Project(owner.project, config, owner.folder)
+        self._project = Project(f"{owner.project}-{name}" if name else owner.project, config, owner.folder)
+        self._anonymous: set[str] = set()
         self.builds = any("build" in service for service in config["services"].values())
+        self._project.build = self.builds  # one that is not started may still be told to build
         self._up: CompletedProcess[bytes] | None = None
-        self._upper = threading.Thread(target=self._run_up, name="compose up", daemon=True)
+        self._upper = self._thread_for_up()
         self.settled = False
         # Service -> why it was not well when the stack had settled, empty if it was. What checks do to the
         # stack later changes nothing here.
         self.not_well: dict[str, str] = {}
         self.running: set[str] = set()
         self.faults = Faults(client, str(owner))
-        self._gate = Gate(client, str(owner), owner.project, behind) if behind else None
+        self._gate = Gate(client, str(owner), self._project.name, behind) if behind else None
         self._guard = Guard(
             (data, owner.folder), self._written, lambda: self.builds and not self.events.all(), self._endanger
         )
@@ -93,60 +110,81 @@ class Stack:
     # --- life ------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def open(self, *, up: bool = True) -> None:
+        """Begin to watch the project, and start it in the background unless ``up`` is False."""
         self._began = time.monotonic()
-        self.events = EventLog(self.client, self.owner.project, self._lose_engine)
+        self.events = EventLog(self.client, self._project.name, self._lose_engine)
         self._guard.start()
-        self._upper.start()
+        if up:
+            self._upper.start()
+        else:
+            self.settled = True
+            self.not_well = {name: f"{name} was never started" for name in self.model.services}
         self.faults.__enter__()
         if self._gate:
             self._gate.__enter__()
-        return self
+
+    def renew(self, model: Model, config: Mapping[str, Any], anew: Collection[str] | None, budget: Budget) -> None:
+        """Let the stack become what another file says, in the background as in ``open``; it has to settle again.
+
+        Args:
+            anew: the services whose containers and volumes are made anew, besides what Compose itself recreates;
+                None for the whole stack.
+        """
+        self._project.abort()
+        self._join_upper()
+        self.model, self.config, self.budget = model, config, budget
+        self.expected = _start_by_themselves(config)
+        self._project.write(config)
+        self.start_problem, self.settled, self._up = "", False, None
+        self._began = time.monotonic()
+        self._upper = self._thread_for_up(anew)
+        self._upper.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._guard.close()
-        self._project.abort()
-        self._upper.join()
-        self.events.close()
-        # Should one of them not go, `down` removes it by its label.
-        with contextlib.suppress(Exception):
-            self.faults.__exit__(kind, error, trace)
-        with contextlib.suppress(Exception):
-            if self._gate:
-                self._gate.__exit__(kind, error, trace)
-        self.down()
+        self.close()
 
-    def leave_running(self) -> None:
-        """End the grader's part but let the stack run on (``--keep``)."""
-        self._guard.close()
-        self._upper.join()
-        self.events.close()
-        self.faults.__exit__(None, None, None)
-        sweep.keep(self.owner)
+    def close(self) -> str:
+        """Remove the stack. What would not go is for ``sweep.remove_all_of``, which finds it by its label.
 
-    def down(self) -> None:
-        """Remove all that this grading made on the engine.
+        Returns:
+            why something would not go; empty if all went.
 
         Raises:
-            InternalError: something would not go; says what to do.
             MachineError: the engine has gone and does not come back.
         """
+        self._guard.close()
+        self._project.abort()
+        self._join_upper()
+        self.events.close()
+        with contextlib.suppress(Exception):
+            self.faults.__exit__(None, None, None)
+        with contextlib.suppress(Exception):
+            if self._gate:
+                self._gate.__exit__(None, None, None)
         if self.machine_failed is not None:
             self._await_engine()
         problem = ""
         try:
             self._project.stop()
-        except Exception as error:  # the sweep below removes what `down` could not
+        except Exception as error:
             problem = str(error)
-        mine = str(self.owner)
-        sweep.remove(self.client, lambda label: label == mine)
-        left = self.client.api.containers(all=True, filters={"label": f"{LABEL}={mine}"})
-        if left:
-            raise InternalError(
-                f"Containers of this grading could not be removed: {[c['Names'][0] for c in left]}. {problem}",
-                "Remove them with:\n    python -m grader clean",
-            )
+        for volume in self._anonymous:
+            with contextlib.suppress(APIError):  # most went with their containers
+                self.client.api.remove_volume(volume)
+        return problem
+
+    def leave_running(self) -> None:
+        """End the grader's part but let the stack run on (``--keep``)."""
+        self._guard.close()
+        self._join_upper()
+        self.events.close()
+        self.faults.__exit__(None, None, None)
 
     def halt(self, reason: str) -> None:
         """End the grading now, from another thread: kill what runs and let the time be over for this reason."""
@@ -202,8 +240,34 @@ class Stack:
         assert self.machine_failed is not None
         raise self.machine_failed
 
-    def _run_up(self) -> None:
+    def _thread_for_up(self, anew: Collection[str] | None = ()) -> threading.Thread:
+        return threading.Thread(target=self._run_up, args=(anew,), name="compose up", daemon=True)
+
+    def _run_up(self, anew: Collection[str] | None) -> None:
+        if anew is None:
+            self._project.stop()
+        else:
+            self._discard(anew)
         self._up = self._project.up(build=self.builds)
+        self.events.nudge()
+
+    def _discard(self, services: Collection[str]) -> None:
+        """Remove the containers of ``services``, and every volume that they use."""
+        for service in services:
+            for container in self.containers(service):
+                with contextlib.suppress(NotFound):
+                    self.client.api.remove_container(container, v=True, force=True)
+        volumes = self.config.get("volumes") or {}
+        used = {
+            mount.get("source") for name in services for mount in self.config["services"][name].get("volumes") or []
+        }
+        for name in used & volumes.keys():
+            with contextlib.suppress(NotFound):
+                self.client.api.remove_volume(volumes[name].get("name") or f"{self._project.name}_{name}", force=True)
+
+    def _join_upper(self) -> None:
+        if self._upper.ident is not None:  # it was started at all
+            self._upper.join()
 
     # --- coming up -------------------------------------------------------------------------
 
@@ -217,6 +281,7 @@ class Stack:
             return
         while True:
             self.budget.at_most(0)
+            heard = self.events.heard
             states = self._inspect_every()
             hopeless = [name for name in states if any(self._hopeless(state) for state in states[name])]
             if self._up is None and (hopeless or self._standstill()):
@@ -225,7 +290,7 @@ class Stack:
                 self._upper.join()
             elif self._up is not None and all(self._final(name, states[name]) for name in states):
                 break
-            time.sleep(POLL)
+            self.events.wait_for_news(heard, LOOK)
         self.seconds_to_settle = time.monotonic() - self._began
         self.not_well = {name: self.why_not_well(name) for name in self.model.services}
         self.running = {
@@ -240,8 +305,8 @@ class Stack:
         """`up` still waits for a condition, but nothing has happened for as long as patience lasts."""
         events = self.events.all()
         if not events:  # images may still be being built; only the budget bounds that
-            return not self.builds and time.monotonic() - self._began > stretched(self._patience)
-        return time.monotonic() - events[-1].seen > stretched(self._patience)
+            return not self.builds and time.monotonic() - self._began > self._patient
+        return time.monotonic() - max(events[-1].seen, self._began) > self._patient
 
     def _final(self, name: str, states: list[dict[str, Any]]) -> bool:
         """Nothing will change any more: only asked once `up` has ended, so what is not there will not come."""
@@ -250,10 +315,20 @@ class Stack:
     def _final_state(self, name: str, state: dict[str, Any]) -> bool:
         if state["State"]["Status"] != "running":
             return state["State"]["Status"] in ("exited", "dead", "created") or self._hopeless(state)
-        health = state["State"].get("Health")
-        if health is None or health["Status"] in ("healthy", "unhealthy", "none"):
+        test = (state["Config"].get("Healthcheck") or {}).get("Test") or ["NONE"]
+        health = (state["State"].get("Health") or {}).get("Status", "none")
+        if health in ("healthy", "unhealthy"):
             return True
-        return self._hopeless(state) or self._age(name) > stretched(self._patience)
+        # A container that has just been started runs for a moment before the engine notes that it has a probe; and one
+        # that crashes each time runs for a moment, too.
+        if health == "none" and test[0] == "NONE" and (not state["RestartCount"] or self._age(name) > BELIEVED):
+            return True
+        return self._hopeless(state) or self._age(name) > self._patient
+
+    @property
+    def _patient(self) -> float:
+        """Seconds of patience on this machine at this moment; stretched only as far as time is left for the checks."""
+        return min(stretched(self._patience), max(self._patience, self.budget.seconds / 2))
 
     def _age(self, name: str) -> float:
         """Seconds since the service was last started."""
@@ -263,7 +338,8 @@ class Stack:
     @staticmethod
     def _hopeless(state: dict[str, Any]) -> bool:
         """The service crashes each time it is started, or its probe can never run."""
-        if state["RestartCount"] >= HOPELESS_AFTER:
+        # Not while it has just been started again: it would pass for a service that is well.
+        if state["RestartCount"] >= HOPELESS_AFTER and state["State"]["Status"] != "running":
             return True
         log = (state["State"].get("Health") or {}).get("Log") or []
         return len(log) >= HOPELESS_AFTER and all(entry["ExitCode"] in NEVER_RAN for entry in log)
@@ -273,9 +349,85 @@ class Stack:
             return "; ".join(self.why_not_well(name) or f"{name} crashes each time it is started" for name in hopeless)
         if self._up is not None and self._up.returncode > 0:
             lines = last_lines(self._up.stderr.decode("utf-8", "replace"), count=3, width=300)
-            return printable(" ".join(lines).replace(self.owner.project + "-", "")) or "docker compose up failed"
-        ill = [name for name, why in self.not_well.items() if why]
+            return printable(" ".join(lines).replace(self._project.name + "-", "")) or "docker compose up failed"
+        ill = [name for name, why in self.not_well.items() if why and name in self.expected]
         return f"not everything became healthy: {', '.join(ill)}" if ill else ""
+
+    # --- what checks do to it --------------------------------------------------------------
+
+    def compose(self, *arguments: str, timeout: float = 60.0) -> Finished:
+        """``docker compose ARGUMENTS`` on what was started; its status is None if it took longer than ``timeout``.
+
+        Its build of one service, ``run --rm SERVICE`` and the like; the file it works on is the graded one.
+        """
+        self._remember_anonymous_volumes()
+        return self._project.run(arguments, self.budget.at_most(stretched(timeout)))
+
+    def take_down(self, volumes: bool = False) -> None:
+        """``docker compose down``, and ``-v`` with ``volumes``; images and the private copy stay."""
+        done = self.compose("down", "--timeout", "5", *(["--volumes"] if volumes else []))
+        if done.status != 0:
+            raise InternalError(f"docker compose down failed: {done.stderr}")
+
+    def bring_up(self, *arguments: str) -> str:
+        """``docker compose up -d ARGUMENTS``, and wait; why something is not well, empty if all is."""
+        done = self.compose("up", "--detach", *arguments, timeout=self._patience + 30)
+        if done.status != 0:
+            return " ".join(last_lines(done.stderr, count=3, width=300)) or "docker compose up failed"
+        return self.await_well()
+
+    def scale(self, service: str, replicas: int) -> str:
+        """Let so many containers of the service run; why it is not well, empty if it is."""
+        done = self.compose("up", "--detach", "--no-recreate", "--no-deps", "--scale", f"{service}={replicas}", service)
+        if done.status != 0:
+            return " ".join(last_lines(done.stderr, count=3, width=300)) or "docker compose up failed"
+        return self.await_well(service)
+
+    def await_well(self, *services: str, timeout: float = 30.0) -> str:
+        """Wait until ``services`` (all that start by themselves by default) are well; why not, empty if they are.
+
+        A service is also awaited while it restarts; one that has ended for good is not.
+        """
+        end = time.monotonic() + stretched(timeout)
+        while True:
+            heard = self.events.heard
+            why = next((w for name in services or self.expected if (w := self.why_not_well(name))), "")
+            if not why or time.monotonic() > end:
+                return why
+            self.events.wait_for_news(heard, self.budget.at_most(LOOK))
+
+    def execute(self, service: str, command: Sequence[str], timeout: float = 10.0, user: str = "") -> Executed:
+        """Run ``command`` in the service's first container, as its health checks are run.
+
+        Raises:
+            Blocked: it has no running container.
+        """
+        state = self.inspect(service)
+        if state is None or not state["State"]["Running"]:
+            raise Blocked(self.why_not_well(service) or f"{service} has ended")
+        return execute(self.client, state["Id"], command, stretched(timeout), user)
+
+    def sql(self, query: str, service: str = "postgres") -> list[list[str]]:
+        """The rows that PostgreSQL answers, each value as text; asked with psql inside its container.
+
+        Raises:
+            Blocked: it gave no answer, with what it said instead.
+        """
+        user, database = '"${POSTGRES_USER:-postgres}"', '"${POSTGRES_DB:-${POSTGRES_USER:-postgres}}"'
+        line = f'psql --no-psqlrc --set ON_ERROR_STOP=1 -U {user} -d {database} --csv -t -q -c "$1"'
+        done = self.execute(service, ["sh", "-c", line, "sh", query])
+        if done.status != 0:
+            raise Blocked(f"{service} did not answer {query!r}: {done.output or 'no answer in time'}")
+        return [row for row in csv.reader(io.StringIO(done.output)) if row]
+
+    def _remember_anonymous_volumes(self) -> None:
+        """`down` without -v leaves them behind, and nothing tells whose they were."""
+        for container in self._project.containers(self.client):
+            self._anonymous |= {
+                mount["Name"]
+                for mount in container["Mounts"]
+                if mount["Type"] == "volume" and ANONYMOUS.fullmatch(mount.get("Name", ""))
+            }
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -283,7 +435,7 @@ class Stack:
         """The ids of a service's containers, first replica first; empty if it was never created."""
         found = self.client.api.containers(
             all=True,
-            filters={"label": [f"{PROJECT_LABEL}={self.owner.project}", f"{SERVICE_LABEL}={service}"]},
+            filters={"label": [f"{PROJECT_LABEL}={self._project.name}", f"{SERVICE_LABEL}={service}", ONE_OFF]},
         )
         number = "com.docker.compose.container-number"
         return [c["Id"] for c in sorted(found, key=lambda c: int(c["Labels"].get(number, 0)))]
@@ -295,6 +447,8 @@ class Stack:
     def _inspect_every(self) -> dict[str, list[dict[str, Any]]]:
         states: dict[str, list[dict[str, Any]]] = {name: [] for name in self.model.services}
         for container in self._project.containers(self.client):
+            if container["Labels"].get(SERVICE_LABEL) not in states:
+                continue
             with contextlib.suppress(NotFound):  # it went between the list and the look
                 states[container["Labels"][SERVICE_LABEL]].append(self.client.api.inspect_container(container["Id"]))
         return states
@@ -351,18 +505,21 @@ class Stack:
         """The time on the engine's clock, in seconds since 1970, as events carry it."""
         return _time(self.client.info()["SystemTime"])
 
-    def url(self, service: str, port: int, path: str = "/") -> str | None:
-        """Where ``port`` of the service is reached from here; None while it is not published."""
+    def url(self, service: str, port: int, path: str = "/", replica: int = 1) -> str | None:
+        """Where ``port`` of the service is reached from here; None while it is not published.
+
+        Behind a gate only the first replica is.
+        """
         if self._gate:
-            gate = self._gate.url(service, port)
+            gate = self._gate.url(service, port) if replica == 1 else None
             return gate and gate + path
-        state = self.inspect(service)
+        state = next(iter(self._inspect_all(service)[replica - 1 :]), None)
         bindings = ((state or {}).get("NetworkSettings", {}).get("Ports") or {}).get(f"{port}/tcp")
         return f"http://127.0.0.1:{bindings[0]['HostPort']}{path}" if bindings else None
 
     def post_mortems(self) -> list[PostMortem]:
         """Every service that is not well at this moment, with its last words."""
-        return [self._post_mortem(name) for name in self.model.services if self.why_not_well(name)]
+        return [self._post_mortem(name) for name in self.expected if self.why_not_well(name)]
 
     def _post_mortem(self, service: str) -> PostMortem:
         state = self.inspect(service)
@@ -384,6 +541,11 @@ class Stack:
             probe_output=printable(probe[-1], 300).strip() if probe else "",
             log=last_lines(log),
         )
+
+
+def _start_by_themselves(config: Mapping[str, Any]) -> list[str]:
+    """The services without a profile; the others start only when they are asked for."""
+    return [service for service, entry in config["services"].items() if not entry.get("profiles")]
 
 
 def engine_lost() -> MachineError:

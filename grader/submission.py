@@ -9,18 +9,16 @@ from __future__ import annotations
 import errno
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from grader import folders
-from grader.catalog import NOT_PROVIDED, Exercise
+from grader.catalog import COMPOSE_FILES, NOT_PROVIDED, Exercise
 from grader.errors import MachineError, SubmissionError
 from grader.unpack import File, read
 
-# The order in which Compose itself looks for them: docs.docker.com/compose/intro/compose-application-model/
-COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 OVERRIDE_FILES = tuple(name.replace("compose.y", "compose.override.y") for name in COMPOSE_FILES)
 
 
@@ -31,7 +29,8 @@ class Submission:
     Attributes:
         source: what was handed in.
         folder: the private copy, removed after the grading.
-        compose_files: the file that Compose would take by itself, and its override file if any.
+        compose_files: the file that Compose would take by itself, and its override file if any; none in an exercise
+            that has only stacks with names.
     """
 
     source: Path
@@ -40,28 +39,33 @@ class Submission:
 
 
 @contextmanager
-def private_copy(source: Path, exercise: Exercise, folder: Path) -> Iterator[Submission]:
+def private_copy(
+    source: Path, exercise: Exercise, folder: Path, files: Sequence[File] | None = None
+) -> Iterator[Submission]:
     """Lay ``source`` over ``exercise`` in ``folder`` (new, and removed at the end).
+
+    Args:
+        files: what ``source`` holds, if it has been read already, on another machine perhaps.
 
     Raises:
         SubmissionError: there is nothing to grade, or it is not safe to unpack.
         MachineError: the disk is full.
     """
-    handed_in = _handed_in(source, exercise)
+    handed_in = _of_exercise(read(source) if files is None else list(files), source, exercise)
     with _room_in(folder):
         # Readable by all: containers run as other users. The folder around it is closed.
         folder.mkdir(parents=True, mode=0o755)
     try:
         with _room_in(folder):
             _write(exercise, handed_in, folder)
-        yield Submission(source, folder, _compose_files(folder, source))
+        yield Submission(source, folder, _compose_files(folder, source) if exercise.has_main else ())
     finally:
         folders.remove(folder)
 
 
-def _handed_in(source: Path, exercise: Exercise) -> list[File]:
+def _of_exercise(files: list[File], source: Path, exercise: Exercise) -> list[File]:
     """Every file handed in, with its path relative to where the exercise's files begin."""
-    files = _without_wrapping_folder(read(source), exercise)
+    files = _without_wrapping_folder(files, exercise)
     if not files:
         raise SubmissionError(
             f"{source} holds none of the files of {exercise.key}.",

@@ -14,7 +14,7 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -98,6 +98,23 @@ def read(source: Path) -> list[File]:
             f"{source} cannot be unpacked: {reason}.",
             "Make the archive anew, as a .zip or .tar.gz, and hand it in again.",
         ) from error
+
+
+def read_loose(source: Path, named: Sequence[tuple[str, Path]]) -> list[File]:
+    """Files that lie in one folder, read as one submission under other names.
+
+    Args:
+        source: what they are called together in messages.
+        named: the name that each has in the submission, and where it lies.
+
+    Raises:
+        SubmissionError: one cannot be read, is no plain file, or is not safe to unpack.
+    """
+    try:
+        with _opened(named[0][1].parent, os.O_DIRECTORY) as root:
+            return _collect(source, [_loose(root, name, path.name) for name, path in named])
+    except OSError as error:
+        raise _unreadable(source, error) from error
 
 
 # --- the rules, the same for every kind of source ------------------------------------------------
@@ -257,6 +274,12 @@ def _in_folder(top: Path, root: int, folder: PurePosixPath) -> Iterator[_Entry]:
             yield _on_disk(root, path, path, status, "" if plain else "is neither a file nor a folder")
             if is_folder and name not in IGNORED:
                 yield from _in_folder(top, root, path)
+
+
+def _loose(root: int, name: str, on_disk: str) -> _Entry:
+    status = os.stat(on_disk, dir_fd=root, follow_symlinks=False)
+    refusal = "" if stat.S_ISREG(status.st_mode) else "is not a file"
+    return _on_disk(root, PurePosixPath(name), PurePosixPath(on_disk), status, refusal)
 
 
 def _linked(top: Path, root: int, path: PurePosixPath) -> _Entry:

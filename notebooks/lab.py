@@ -11,39 +11,51 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
-from itertools import dropwhile, zip_longest
+from itertools import dropwhile
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import httpx
 from docker.errors import APIError, ImageNotFound
+from docker.models.containers import Container
 from IPython.core.getipython import get_ipython
 from IPython.core.magic import no_var_expand
+from IPython.display import HTML, Javascript, display
 
-# The kernel's folder is notebooks/, and the grader lies beside it.
+# The kernel begins in notebooks/; the grader lies beside it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from grader.compose import docker_command, environment
 from grader.engine.connection import connect
 from grader.errors import GraderError
 from grader.events import PROJECT_LABEL, SERVICE_LABEL, Event, EventLog
+from notebooks.pictures import Diagram, Picture, bars, curve, latencies, series, timeline, topology
+
+__all__ = ["Diagram", "Lab", "LabError", "Picture", "bars", "curve", "grade", "latencies", "quiz", "series", "timeline"]
+
+NOTEBOOKS = Path(__file__).resolve().parent
+ROOT = NOTEBOOKS.parent
 
 MAKE_SETUP = "In a terminal, in the workbook's folder:\n    make setup"
+NUMBER_LABEL = "com.docker.compose.container-number"
 PS = r'docker compose ps -a --format "table {{.Service}}\t{{.Status}}"'
 
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 CONTINUED_NOWHERE = re.compile(r"(?<!\\)\n")  # the end of a line that does not end in a backslash
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-PROGRESS = re.compile(r" ?((?:Container|Network|Volume) \S+) +\S")
+PROGRESS = re.compile(r" ?((?:Container|Image|Network|Volume) \S+) +\S")
 
 
 class LabError(GraderError):
@@ -54,11 +66,11 @@ class LabError(GraderError):
 
 
 class Lab:
-    """One lesson's Compose project, in a temporary folder. What an earlier run of it left behind is removed first.
+    """One lesson's Compose project and its folder. What an earlier run of it left behind is removed first.
 
     Args:
-        project: the project's name; LESSON_PROJECT in the environment takes precedence, so that tests can run
-            beside a student's open lesson.
+        project: the project's name, and its folder's in notebooks/work; LESSON_PROJECT and LESSONS_FOLDER in the
+            environment take precedence, so that tests can run beside a student's open lesson.
 
     Raises:
         LabError: no engine answers.
@@ -76,8 +88,16 @@ class Lab:
         except GraderError as error:
             raise LabError(error.what, f"Start Docker, or get what is missing. {MAKE_SETUP}") from None
         self.clean()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{project}-"))
-        self._environment = environment() | {"COMPOSE_PROJECT_NAME": self.project}
+        self._remove_images()
+        self.folder = Path(os.environ.get("LESSONS_FOLDER", NOTEBOOKS / "work"), self.project)
+        self._empty_folder()
+        os.chdir(self.folder)
+        self._environment = environment() | {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "HOME": str(Path.home()),  # where `docker compose watch` keeps its lock
+            "WORKBOOK": str(ROOT),
+            "FREE_PORT": str(free_port()),
+        }
         self._log = EventLog(self._client, self.project)
         self._seen = 0
         if shell := get_ipython():
@@ -85,7 +105,23 @@ class Lab:
             shell.magics_manager.register_function(self.terminal, "line_cell", "terminal")
         Lab._open = self
         atexit.register(self.close)  # when the kernel is shut down in the middle of a lesson
-        print(f"Ready. The Compose project of this lesson is called {self.project}.")
+        print(f"Ready. This lesson's Compose project is called {self.project}, its folder is {self._shown_folder()}.")
+
+    def _empty_folder(self) -> None:
+        # A container that ran as root may have left files here that only root can remove.
+        try:
+            shutil.rmtree(self.folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise LabError(
+                f"What an earlier run left in {self.folder} cannot be removed: {error}.",
+                f"Remove it, then run this cell again:\n    sudo rm -rf {self.folder}",
+            ) from None
+        self.folder.mkdir(parents=True)
+
+    def _shown_folder(self) -> Path:
+        return self.folder.relative_to(ROOT) if self.folder.is_relative_to(ROOT) else self.folder
 
     @no_var_expand
     def compose(self, line: str, cell: str) -> None:
@@ -97,13 +133,31 @@ class Lab:
         self._require_open()
         self.clean()
         self._seen = len(self._log.all())
-        (self._folder / "compose.yml").write_text(cell, "utf-8")
-        asked = self._ask("config", "--images")
-        if asked.returncode:
-            raise LabError(f"Compose does not understand this cell:\n{asked.stderr.strip()}", "Mend it, run it again.")
-        for image in sorted(set(asked.stdout.split())):
+        (self.folder / "compose.yml").write_text(cell, "utf-8")
+        services = self.model().get("services") or {}
+        for image in sorted({service["image"] for service in services.values() if "build" not in service}):
             self._require(image)
         print("This is the project's compose.yml now.")
+
+    def model(self, *arguments: str) -> dict[str, Any]:
+        """What ``docker compose ARGUMENTS config`` makes of the project's files, with every profile on.
+
+        Raises:
+            LabError: Compose does not understand them.
+        """
+        asked = self._ask(*arguments, "--profile", "*", "config", "--format", "json")
+        if asked.returncode:
+            raise LabError(f"Compose does not understand this file:\n{asked.stderr.strip()}", "Mend it, run it again.")
+        model: dict[str, Any] = json.loads(asked.stdout)
+        return model
+
+    def topology(self, *arguments: str) -> Diagram:
+        """The project as a diagram: services, who waits for whom, networks, volumes.
+
+        Args:
+            arguments: of ``docker compose``, such as "-f", "compose.yml", "-f", "compose.dev.yml".
+        """
+        return topology(self.model(*arguments), f"The stack of {self.project}")
 
     def _require_open(self) -> None:
         if Lab._open is not self:
@@ -112,7 +166,7 @@ class Lab:
     def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["docker", "compose", *arguments],
-            cwd=self._folder, env=self._environment, capture_output=True, text=True, check=False,
+            cwd=self.folder, env=self._environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def _require(self, image: str) -> None:
@@ -137,7 +191,7 @@ class Lab:
 
     def _run(self, command: str) -> int:
         with subprocess.Popen(
-            command, shell=True, cwd=self._folder, env=self._environment, text=True, errors="replace",
+            command, shell=True, cwd=self.folder, env=self._environment, text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ) as process:  # fmt: skip
             assert process.stdout is not None
@@ -149,6 +203,79 @@ class Lab:
                 raise
             return process.wait()
 
+    @contextlib.contextmanager
+    def beside(self, command: str) -> Iterator[None]:
+        """Let ``command`` run as long as the block under ``with``, end it as Ctrl-C would, show what it printed."""
+        self._require_open()
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+            process = subprocess.Popen(
+                command, shell=True, cwd=self.folder, env=self._environment, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                yield
+            finally:
+                end(process)
+                output.seek(0)
+                print(f"{BOLD}$ {command}{PLAIN}   (ran beside the above)")
+                for printed in as_on_screen(output):
+                    print(printed)
+
+    def containers(self, service: str) -> list[Container]:
+        """The service's containers, also those that have ended; by number."""
+        mine = {"label": [f"{PROJECT_LABEL}={self.project}", f"{SERVICE_LABEL}={service}"]}
+        found = self._client.containers.list(all=True, ignore_removed=True, filters=mine)
+        return sorted(found, key=lambda container: int(container.labels.get(NUMBER_LABEL, 0)))
+
+    def memory(self, service: str, seconds: float) -> Picture:
+        """Draw the memory of the service's container against its limit, until it ends or the seconds are over.
+
+        Raises:
+            LabError: it does not run.
+        """
+        running = [container for container in self.containers(service) if container.status == "running"]
+        if not running:
+            raise LabError(f"{service} does not run.", "Start it first: docker compose up -d")
+        (container, *_), points, limit, end_at = running, [], 0.0, time.monotonic() + seconds
+        while time.monotonic() < end_at:
+            used: dict[str, float] = {}
+            with contextlib.suppress(APIError):
+                used = self._client.api.stats(container.id, stream=False, one_shot=True)["memory_stats"]
+            if "usage" not in used:
+                container.wait(timeout=30)  # it has ended, or is about to
+                break
+            points.append((time.monotonic(), used["usage"] / 2**20))
+            limit = used["limit"] / 2**20
+            time.sleep(0.1)
+        container.reload()
+        ended = container.attrs["State"]
+        how = f", exit code {ended['ExitCode']}" + (", OOM-killed" if ended["OOMKilled"] else "")
+        title = f"Memory of {service}" + (how if ended["Status"] == "exited" else "")
+        return series({service: points}, title, "MiB", ("limit", limit))
+
+    def query_range(self, prometheus: str, query: str, seconds: float = 60, unit: str = "") -> Picture:
+        """Draw what a PromQL query answers for each second of the time just past.
+
+        Args:
+            prometheus: its address, as ``Lab.address`` returns it.
+
+        Raises:
+            LabError: Prometheus does not answer, or does not understand the query.
+        """
+        now = time.time()
+        asked = {"query": query, "start": now - seconds, "end": now, "step": max(1.0, seconds / 240)}
+        try:
+            answer = httpx.get(f"http://{prometheus}/api/v1/query_range", params=asked, timeout=30).json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise LabError(f"Prometheus at {prometheus} does not answer: {error}.", "Is it running?") from None
+        if answer["status"] != "success":
+            raise LabError(f"Prometheus does not understand the query: {answer['error']}", "Mend it, run it again.")
+        lines = {
+            named(found["metric"]): [(float(at), float(value)) for at, value in found["values"]]
+            for found in answer["data"]["result"]
+        }
+        return series(lines, query, unit)
+
     def ps(self) -> None:
         """`docker compose ps` without the columns that make its table too wide for a notebook."""
         self.terminal(PS)
@@ -156,11 +283,7 @@ class Lab:
     def state(self, service: str) -> str:
         """``healthy``, ``unhealthy`` or ``starting``; without a probe ``running``; or ``exited``, ``absent``, …"""
         with contextlib.suppress(APIError):  # it was removed between the two questions
-            for container in self._client.containers.list(
-                all=True,
-                ignore_removed=True,
-                filters={"label": [f"{PROJECT_LABEL}={self.project}", f"{SERVICE_LABEL}={service}"]},
-            ):
+            for container in self.containers(service):
                 state = container.attrs["State"]
                 if state["Status"] == "running" and "Health" in state:
                     return str(state["Health"]["Status"])
@@ -207,15 +330,22 @@ class Lab:
             with contextlib.suppress(APIError):
                 thing.remove()
 
+    def _remove_images(self) -> None:
+        """Also those without a name, which each build leaves of the one before."""
+        for image in self._client.images.list(filters={"label": f"{PROJECT_LABEL}={self.project}"}):
+            with contextlib.suppress(APIError):
+                self._client.images.remove(image.id, force=True)
+
     def close(self) -> None:
         """Remove everything that the lesson has made."""
         if Lab._open is not self:
             return
         Lab._open = None
         self.clean()
+        self._remove_images()
         self._log.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        print(f"Removed everything of {self.project}.")
+        os.chdir(NOTEBOOKS)
+        print(f"Removed the containers, networks and volumes of {self.project}. Its files are still there to read.")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, complaint: Callable[[], str]) -> None:
@@ -246,111 +376,86 @@ def as_on_screen(lines: Iterable[str]) -> Iterator[str]:
     yield from states.values()
 
 
-# --- the picture of a start ---------------------------------------------------------------------
-
-# Okabe and Ito's colours: they stay apart for colour-blind eyes. Each bar is also labelled in words.
-COLOURS = {"starting": "#f0c566", "healthy": "#009e73", "unhealthy": "#d55e00", "running": "#9ccbe8"}
-WIDTH, LEFT, RIGHT, ROW, BAR = 760, 130, 90, 30, 18
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture that a notebook shows: as SVG, and in words where there are no pictures."""
-
-    svg: str
-    words: str
-
-    def _repr_html_(self) -> str:
-        return self.svg
-
-    def __repr__(self) -> str:
-        return self.words
+def end(process: subprocess.Popen[Any], patience: float = 20) -> None:
+    """End a process and all that it started: as Ctrl-C would, and harder after ``patience`` seconds."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        os.killpg(process.pid, signal.SIGKILL)  # what does not listen to Ctrl-C, such as a job in the background
+    process.wait()
 
 
-def timeline(runs: Mapping[str, Sequence[Event]]) -> Picture:
-    """Runs of a project below each other, on the same scale: who ran when, and was healthy from when on.
+def free_port() -> int:
+    """A port that nobody has on 127.0.0.1 at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
-    Time 0 of each run is its first event. A bar that reaches the right edge has not ended.
+
+def named(labels: dict[str, str]) -> str:
+    """A line's name: its labels, or the metric's own name where it has no others."""
+    own = {name: value for name, value in labels.items() if name not in ("__name__", "job")}
+    return ", ".join(f"{name}={value}" for name, value in own.items()) or labels.get("__name__", "value")
+
+
+# --- questions and grades -----------------------------------------------------------------------
+
+# jupyterquiz looks for a MathJax with these two, and fetches one where there is none. No question here has a formula,
+# and a machine without a network shall show no error.
+NO_FORMULAS = "window.MathJax ??= {}; MathJax.version ??= '3'; MathJax.typeset ??= () => {};"
+QUIZ_COLOURS = {"--jq-multiple-choice-bg": "#17486b", "--jq-many-choice-bg": "#17486b", "--jq-numeric-bg": "#17486b"}
+
+
+def quiz(lesson: str) -> None:
+    """Ask the questions of notebooks/quizzes/LESSON.json; each answer says why it is right or wrong."""
+    from jupyterquiz import display_quiz
+
+    display(Javascript(NO_FORMULAS))
+    display_quiz(
+        str(NOTEBOOKS / "quizzes" / f"{lesson}.json"), max_width=760, shuffle_answers=False, colors=QUIZ_COLOURS
+    )
+
+
+def grade(exercise: str) -> None:
+    """Grade your work, as ``python -m grader EXERCISE`` does in a terminal, and show the report here.
 
     Args:
-        runs: a title -> the events of that run, as ``Lab.events`` returns them.
+        exercise: "exercise-04", "04" or "04-health-checks".
+
+    Raises:
+        LabError: there is no such exercise, or this machine cannot grade.
     """
-    length = max((e.at - events[0].at for events in runs.values() for e in events), default=0.0)
-    seconds = max(length * 1.15, 1.0)
-    scale = (WIDTH - LEFT - RIGHT) / seconds
-    drawn: list[str] = []
-    words: list[str] = []
-    y = 8
-    for title, events in runs.items():
-        y += 22
-        drawn.append(f'<text x="12" y="{y}" font-weight="600">{escape(title)}</text>')
-        y += 10
-        for service in sorted({e.service for e in events}):
-            bars = _bars([e for e in events if e.service == service], events[0].at, seconds)
-            drawn.append(f'<text x="{LEFT - 10}" y="{y + 14}" text-anchor="end">{escape(service)}</text>')
-            drawn += _drawn(bars, y, scale)
-            words += [f"{title}: {service} is {bar.words()}" for bar in bars]
-            y += ROW
-        y += 6
-    step = next((s for s in (0.5, 1, 2, 5, 10, 20, 60) if seconds / s <= 9), 600)
-    grid = [
-        f'<line x1="{x:.1f}" y1="40" x2="{x:.1f}" y2="{y}" stroke="#e3e3e3"/>'
-        f'<text x="{x:.1f}" y="{y + 16}" text-anchor="middle" fill="#555">{tick * step:g} s</text>'
-        for tick in range(int(seconds / step) + 1)
-        for x in [LEFT + tick * step * scale]
-    ]
-    svg = (
-        f'<svg viewBox="0 0 {WIDTH} {y + 26}" width="{WIDTH}" style="max-width:100%;height:auto" role="img" '
-        f'xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="13" fill="#222">'
-        f"<title>{escape('; '.join(words))}</title>"
-        # A ground of its own: the picture is as readable in JupyterLab's dark theme.
-        f'<rect width="{WIDTH}" height="{y + 26}" rx="6" fill="#fff"/>{"".join(grid)}{"".join(drawn)}</svg>'
-    )
-    return Picture(svg, "\n".join(words))
+    from grader import results
+    from grader.render import html
+
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "report.json")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "grader", exercise, "--format", "json", "--output", str(output)],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        shown = display(HTML(progress("reading your files", [])), display_id=True)
+        lines: list[str] = []
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                lines.append(line.rstrip())
+                shown.update(HTML(progress(lines[-1], lines)))
+            process.wait()
+        except KeyboardInterrupt:  # the notebook's stop button; the grader removes what it has started
+            end(process, patience=60)
+            raise
+        if not output.exists():
+            raise LabError("\n".join(lines) or "The grader ended without a word.", "")
+        shown.update(HTML(html.render(results.read(output.read_text("utf-8")), page=False)))
 
 
-@dataclass(frozen=True)
-class _Bar:
-    """A stretch of time that a service spent in one state; ``ending`` stands behind it, such as "exit 1"."""
-
-    state: str
-    start: float
-    end: float
-    ending: str = ""
-
-    def words(self) -> str:
-        return f"{self.state} from {self.start:.1f} s to {self.end:.1f} s {self.ending}".rstrip()
-
-
-def _drawn(bars: Sequence[_Bar], y: int, scale: float) -> Iterator[str]:
-    """The bars of one row as SVG, with as many words as there is room for."""
-    for bar, following in zip_longest(bars, bars[1:]):
-        x, width = LEFT + bar.start * scale, max((bar.end - bar.start) * scale, 4)
-        yield f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{BAR}" rx="2" fill="{COLOURS[bar.state]}"/>'
-        if width > 9 * len(bar.state):
-            ink = "#fff" if bar.state in ("healthy", "unhealthy") else "#222"
-            yield f'<text x="{x + 6:.1f}" y="{y + 13}" font-size="12" fill="{ink}">{bar.state}</text>'
-        if bar.ending and (following is None or (following.start - bar.end) * scale > 50):
-            yield f'<text x="{x + width + 5:.1f}" y="{y + 13}" font-size="12">{escape(bar.ending)}</text>'
-
-
-def _bars(events: Sequence[Event], zero: float, seconds: float) -> list[_Bar]:
-    """The events of one service as bars; ``zero`` is when the run began, ``seconds`` how long the picture is."""
-    probed = any(e.action in ("healthy", "unhealthy") for e in events)
-    bars: list[_Bar] = []
-    state, since = "", 0.0
-    for event in events:
-        at = event.at - zero
-        if state and event.action in ("die", "healthy", "unhealthy"):
-            ending = f"exit {event.exit_code}" if event.action == "die" else ""
-            bars.append(_Bar(state, since, at, ending))
-        match event.action:
-            case "start":
-                state, since = ("starting" if probed else "running"), at
-            case "healthy" | "unhealthy":
-                state, since = event.action, at
-            case "die":
-                state = ""
-    if state:
-        bars.append(_Bar(state, since, seconds))
-    return bars
+def progress(now: str, lines: Iterable[str]) -> str:
+    """A grading on its way, as HTML: how many checks are done, and what is being done."""
+    done, total = 0, 0
+    for line in lines:
+        if count := re.search(r"\[(\d+)/(\d+)\]", line):
+            done, total = int(count[1]), int(count[2])
+    bar = f'<progress max="{total}" value="{done}"></progress>' if total else "<progress></progress>"
+    return f'<div role="status">Grading … {bar} {escape(now.strip())}</div>'

@@ -23,6 +23,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from grader import folders
+from grader.errors import InternalError
 from grader.rewrite import LABEL
 
 # Project names begin so.
@@ -218,3 +219,21 @@ def _machine() -> str:
         return f"{boot}-{namespace}"
     except OSError:
         return f"{socket.gethostname()}-{int(psutil.boot_time())}"
+
+
+def remove_all_of(client: docker.DockerClient, owner: Owner, problem: str = "") -> None:
+    """Remove everything that a grading made on the engine.
+
+    Args:
+        problem: what went wrong before, for the message.
+
+    Raises:
+        InternalError: a container would not go; says what to do.
+    """
+    mine = str(owner)
+    remove(client, lambda label: label == mine)
+    if left := client.api.containers(all=True, filters={"label": f"{LABEL}={mine}"}):
+        raise InternalError(
+            f"Containers of this grading could not be removed: {[c['Names'][0] for c in left]}. {problem}",
+            "Remove them with:\n    python -m grader clean",
+        )

@@ -9,23 +9,24 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from grader.render.words import MARKS, advice, condition, counts, points, times
 from grader.results import CheckResult, PostMortem, Refusal, Report, Verdict
 
 PLAIN_WIDTH = 100
 
-_MARKS = {
-    Verdict.PASSED: ("✓", "green"),
-    Verdict.FAILED: ("✗", "red"),
-    Verdict.BLOCKED: ("‖", "yellow"),
-    Verdict.NOT_RUN: ("-", "blue"),
-    Verdict.ERROR: ("!", "magenta"),
+STYLES = {
+    Verdict.PASSED: "green",
+    Verdict.FAILED: "red",
+    Verdict.BLOCKED: "yellow",
+    Verdict.NOT_RUN: "blue",
+    Verdict.ERROR: "magenta",
 }
 
 
-def render(report: Report, *, colour: bool) -> str:
-    """The report as text, coloured for a terminal if wanted."""
+def paper(*, colour: bool) -> Console:
+    """A console that keeps what is printed on it, for ``written``; as wide as the terminal if it is meant for one."""
     width = min(shutil.get_terminal_size().columns, 110) if colour else PLAIN_WIDTH
-    console = Console(
+    return Console(
         file=io.StringIO(),
         force_terminal=colour,
         no_color=not colour,
@@ -34,6 +35,19 @@ def render(report: Report, *, colour: bool) -> str:
         markup=False,
         emoji=False,
     )
+
+
+def written(console: Console) -> str:
+    """All that was printed on a ``paper``."""
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    # rich fills padded lines with blanks to the full width.
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+
+
+def render(report: Report, *, colour: bool) -> str:
+    """The report as text, coloured for a terminal if wanted."""
+    console = paper(colour=colour)
     console.print()
     console.print(Text(f"{report.exercise}: {report.title}", style="bold"))
     console.print()
@@ -50,33 +64,19 @@ def render(report: Report, *, colour: bool) -> str:
         console.print(Text(note, style="blue"))
     console.print()
     _summary(console, report)
-    output = console.file
-    assert isinstance(output, io.StringIO)
-    # rich fills padded lines with blanks to the full width.
-    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
+    return written(console)
 
 
 def _check(console: Console, check: CheckResult) -> None:
-    mark, style = _MARKS[check.verdict]
+    mark, style = MARKS[check.verdict], STYLES[check.verdict]
     line = Text.assemble((f" {mark} ", f"bold {style}"), check.title)
     if check.verdict is not Verdict.PASSED:
-        line.append(f"  [{check.verdict.value}, {_points(check.earned)} of {_points(check.points)}]", style=style)
+        line.append(f"  [{check.verdict.value}, {points(check.earned)} of {points(check.points)}]", style=style)
     console.print(line)
     if check.verdict is Verdict.PASSED:
         return
-    rows = [
-        ("", _sentence(check.message)),
-        ("expected", check.expected),
-        ("seen", check.actual),
-        ("where", check.at),
-        ("hint", check.hint),
-        ("lesson", check.section),
-    ]
-    for label, text in rows:
-        if text:
-            _row(console, label, text)
-    if check.reproduce:
-        _row(console, "try", check.reproduce, style="cyan")
+    for label, text in advice(check):
+        _row(console, label, text, style="cyan" if label == "try" else "")
     if check.verdict is not Verdict.BLOCKED:
         console.print()
 
@@ -93,14 +93,7 @@ def _refusal(console: Console, refusal: Refusal) -> None:
 
 
 def _post_mortem(console: Console, service: PostMortem) -> None:
-    facts = [service.state]
-    if service.exit_code is not None:
-        facts.append(f"exit code {service.exit_code}")
-    if service.out_of_memory:
-        facts.append("it ran out of memory")
-    if service.health:
-        facts.append(f"health: {service.health}")
-    console.print(Text.assemble(("   ", ""), (service.service, "bold"), f"  {', '.join(facts)}"))
+    console.print(Text.assemble(("   ", ""), (service.service, "bold"), f"  {condition(service)}"))
     if service.probe_output:
         _row(console, "health check said", service.probe_output)
     for line in service.log:
@@ -108,30 +101,18 @@ def _post_mortem(console: Console, service: PostMortem) -> None:
 
 
 def _summary(console: Console, report: Report) -> None:
-    counted = [f"{report.count(v)} {v.value}" for v in Verdict if report.count(v)]
     style = "bold green" if report.full_marks else "bold"
     console.print(
         Text(
-            f"{_points(report.points)} of {_points(report.maximum)} points   ({', '.join(counted)})",
+            f"{points(report.points)} of {points(report.maximum)} points   ({', '.join(counts(report))})",
             style=style,
         )
     )
     if report.count(Verdict.FAILED):
         console.print(
-            f"Begin with the first {_MARKS[Verdict.FAILED][0]}; what is blocked waits for another. "
+            f"Begin with the first {MARKS[Verdict.FAILED]}; what is blocked waits for another. "
             f'Type the commands after "try" in exercises/{report.exercise}.'
         )
     if report.out_of_time:
         console.print("The time budget ended before the last check. More time: --timeout SECONDS")
-    times = report.seconds
-    parts = [f"{name} {times[name]:.1f} s" for name in ("read", "start", "checks", "teardown") if times.get(name)]
-    console.print(Text(f"{times.get('total', 0):.1f} s in all ({', '.join(parts)})", style="dim"))
-
-
-def _points(points: float) -> str:
-    return f"{points:g}"
-
-
-def _sentence(text: str) -> str:
-    """A message as it is said in a list: beginning small if it begins with a service's name."""
-    return text if not text or text.endswith((".", "!", "?")) else text + "."
+    console.print(Text(times(report), style="dim"))

@@ -1,6 +1,7 @@
 """How long a grading takes beside the same stack's bare start and stop, and whether many in a row stay right.
 
-    python -m tests.benchmarks.grading compare --runs 5     the three side by side, in turn: medians and ratios
+    python -m tests.benchmarks.grading compare --runs 5     beside its floor, in turn
+    python -m tests.benchmarks.grading plain                beside what people would write without it: minutes
     python -m tests.benchmarks.grading soak --runs 20       gradings in a row while both cores are busy
 
 The machine's speed drifts, so only ratios of medians taken in one run mean anything.
@@ -11,22 +12,25 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from testcontainers.compose import DockerCompose
 
-from grader import catalog, grading, live, rewrite
+from grader import catalog, live, rewrite, vetting
 from grader.engine.connection import connect
 from grader.submission import private_copy
+from tests.benchmarks.table import Comparison, show
 
 EXERCISE = catalog.find("04")
 SOLUTION = catalog.SOLUTIONS / EXERCISE.key
+PLAIN = Path(__file__).parent / "rivals" / "plain.py"
 
 
 def _graded() -> float:
@@ -43,7 +47,7 @@ def _bare(folder: Path) -> float:
     """Seconds for the very file that a grading starts, started and stopped with nothing in between."""
     project = f"bench-{os.getpid()}"
     with private_copy(SOLUTION, EXERCISE, folder / "bare") as copy:
-        resolved, _ = grading.vetted(copy, project, EXERCISE)
+        resolved, _ = vetting.vetted(copy, project, EXERCISE)
         assert resolved is not None
         terms = rewrite.Terms("benchmark", live.POLLING, rewrite.Limits(), EXERCISE.reach)
         config = rewrite.graded(resolved, copy.folder, terms)
@@ -56,12 +60,26 @@ def _bare(folder: Path) -> float:
         return time.monotonic() - began
 
 
-def _plain(folder: Path) -> float:
-    """Seconds for testcontainers alone on the learner's file as it is; its fixed port has to be free."""
+def _plain(folder: Path, interval: str) -> float:
+    """Seconds for pytest with testcontainers on the learner's file as it is; its fixed port has to be free.
+
+    Args:
+        interval: between two probes, as learners write it, without a ``start_interval``.
+    """
     with private_copy(SOLUTION, EXERCISE, folder / f"plain{os.getpid()}") as copy:
+        [file] = copy.compose_files
+        text = re.sub(r" +start_interval: .*\n", "", file.read_text("utf-8"))
+        file.write_text(re.sub(r"\binterval: .*", f"interval: {interval}", text), "utf-8")
         began = time.monotonic()
-        with DockerCompose(copy.folder, wait=True):
-            pass
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(PLAIN)],
+            env=os.environ | {"PLAIN_FOLDER": str(copy.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"plain testcontainers failed:\n{done.stdout}")
         return time.monotonic() - began
 
 
@@ -70,25 +88,41 @@ def main() -> None:
     """Measure gradings of exercise 04's solution."""
 
 
+def against_floor(runs: int) -> Iterator[Comparison]:
+    """A grading with all checks, and a bare start and stop, in turn."""
+    graded, bare = [], []
+    with tempfile.TemporaryDirectory() as temporary:
+        for number in range(runs + 1):
+            taken = _graded(), _bare(Path(temporary))
+            if number:  # the first of each warms the caches
+                graded.append(taken[0])
+                bare.append(taken[1])
+    yield Comparison(f"grading {EXERCISE.name}, all checks", graded, "bare up and down", bare, "s", 1.2)
+
+
+def against_plain(runs: int, interval: str) -> Iterator[Comparison]:
+    """A grading with all checks, and plain testcontainers with fewer, in turn."""
+    with tempfile.TemporaryDirectory() as temporary:
+        taken = [(_graded(), _plain(Path(temporary), interval)) for _ in range(runs)]
+    graded, plain = zip(*taken, strict=True)
+    yield Comparison(
+        f"grading {EXERCISE.name}, interval {interval}", graded, "plain pytest and testcontainers", plain, "s", 0.2
+    )
+
+
 @main.command()
 @click.option("--runs", default=5, show_default=True)
 def compare(runs: int) -> None:
-    """A grading with all checks, a bare start and stop, and plain testcontainers, in turn."""
-    seconds: dict[str, list[float]] = {"grading": [], "bare": [], "plain": []}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for number in range(runs + 1):
-            taken = {"grading": _graded(), "bare": _bare(folder), "plain": _plain(folder)}
-            if number:  # the first of each warms the caches
-                for name, value in taken.items():
-                    seconds[name].append(value)
-    for name, values in seconds.items():
-        print(
-            f"{name:8} min {min(values):6.2f} s   median {statistics.median(values):6.2f} s   max {max(values):6.2f} s"
-        )
-    for other in ("bare", "plain"):
-        ratio = statistics.median(seconds["grading"]) / statistics.median(seconds[other])
-        print(f"grading / {other}: {ratio:.2f}   (medians of {runs})")
+    """A grading with all checks beside a bare start and stop."""
+    show(against_floor(runs))
+
+
+@main.command()
+@click.option("--runs", default=1, show_default=True)
+@click.option("--interval", default="30s", show_default=True, help="Of the learner's health checks.")
+def plain(runs: int, interval: str) -> None:
+    """A grading beside plain testcontainers with simpler assertions, which waits for the learner's own probes."""
+    show(against_plain(runs, interval))
 
 
 @main.command()

@@ -298,13 +298,13 @@ RESOURCES = [
 
 WRITERS = [
     Attack(
-        "writes-to-its-file-system-without-end",
-        _stack({"healthcheck": {"test": "false"}}, other={"command": ["dd", "if=/dev/zero", "of=/big", "bs=1M"]}),
+        "takes-too-much-of-its-file-system",
+        _stack({"healthcheck": {"test": "false"}}, other={"command": "sh -c 'fallocate -l 3G /big; sleep 1000'"}),
         verdicts=(PASSED, BLOCKED, BLOCKED),
         shows={"note": "the submission wrote more than 2 GiB"},
     ),
     Attack(
-        "writes-to-a-named-volume-without-end",
+        "takes-too-much-of-a-named-volume",
         _stack(
             {"healthcheck": {"test": "false"}},
             other={"command": "sh -c 'fallocate -l 3G /data/big; sleep 1000'", "volumes": ["data:/data"]},

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grader import grading, rewrite
+from grader import rewrite, vetting
 from grader.errors import SubmissionError
 from grader.rewrite import LABEL, Limits, Polling, Terms
 from grader.submission import private_copy
@@ -324,7 +324,7 @@ def problem(case: Case, folder: Path, canary: str) -> str:
 
 def _graded(case: Case, folder: Path, canary: str) -> str:
     with private_copy(case.source, TARGET, folder / "copy") as copy:
-        model, found = grading.vetted(copy, PROJECT, TARGET)
+        model, found = vetting.vetted(copy, PROJECT, TARGET)
         if canary in json.dumps(model.config if model else {}) + repr(found):
             return "the canary is in the model" if model else "the canary is in the refusal"
         if found:

@@ -243,6 +243,11 @@ DATA_OUT = [
     _service("asks-in-a-domain-of-its-own", "dns_search: example.test", "dns_search"),
     _service("sets-its-resolver", "dns_opt: [use-vc]", "dns_opt"),
     _service("finds-the-machine", "extra_hosts: ['machine:host-gateway']", "extra_hosts"),
+    _service(
+        "copies-a-file-of-the-machine-while-it-watches",
+        "develop: {watch: [{path: '{canary_file}', action: sync, target: /stolen}]}",
+        "develop.watch.0.path",
+    ),
     _service("finds-the-machine-in-a-mapping", "extra_hosts: {machine: host-gateway}", "extra_hosts"),
     _image("pulls-from-a-registry", "127.0.0.1:{port}/evil:1"),
     _image("runs-an-image-of-the-course-by-digest", f"python:3.11-slim@sha256:{'0' * 64}"),

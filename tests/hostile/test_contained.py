@@ -39,6 +39,7 @@ pytestmark = pytest.mark.live
 MOST_MEMORY = 400 * 2**20  # bytes of the grader's own process
 LONGEST_TEARDOWN = 30.0  # seconds
 MOST_TEXT = 100_000  # characters of a report
+LISTENS = "import socket; socket.create_connection(('127.0.0.1', 8000), 5)"
 # What moves the cursor, rings, or turns the direction of writing.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="reads what only root may")
@@ -273,6 +274,7 @@ def held(
     try:
         wait_for(web, "web to run")
         container = machine.client.containers.get(web()[0]["Id"])
+        wait_for(lambda: container.exec_run(["python", "-c", LISTENS]).exit_code == 0, "web to listen")
         seen = look(container.attrs)
         container.exec_run("touch /tmp/go")
     except BaseException:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -324,7 +325,8 @@ def test_files_that_containers_make_as_root_go_with_an_ordinary_users_grading(tm
         "services:\n  web:\n    image: python:3.11-slim\n    init: true\n    volumes: ['./data:/data']\n"
         "    command: [sh, -c, 'mkdir -m 700 /data/roots && touch /data/roots/file && sleep infinity']\n"
     )
-    for folder in (tmp_path, *tmp_path.parents[:2], work, work / "data"):
+    pytests = [folder for folder in tmp_path.parents if Path(tempfile.gettempdir()) in folder.parents]
+    for folder in (tmp_path, *pytests, work, work / "data"):
         folder.chmod(0o755)
     temporary = tmp_path / "tmp"
     temporary.mkdir(mode=0o777)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grader import grading, rewrite
+from grader import rewrite, vetting
 from grader.rewrite import Limits, Polling, Terms
 from grader.submission import private_copy
 from tests.hostile.harmless import HARMLESS, Harmless
@@ -20,7 +20,7 @@ TERMS = Terms("test", Polling(0.2, 10.0, 600.0), Limits(), TARGET.reach)
 @pytest.mark.parametrize("submission", HARMLESS, ids=lambda submission: submission.name)
 def test_is_accepted(submission: Harmless, tmp_path: Path) -> None:
     with private_copy(submission.make(tmp_path), TARGET, tmp_path / "copy") as copy:
-        model, found = grading.vetted(copy, "grading-test", TARGET)
+        model, found = vetting.vetted(copy, "grading-test", TARGET)
         assert [(violation.at, violation.what) for violation in found] == []
         assert model is not None
         rewrite.graded(model, copy.folder, TERMS)

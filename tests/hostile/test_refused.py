@@ -18,7 +18,7 @@ import docker
 import pytest
 from docker.types import CancellableStream
 
-from grader import compose, grading
+from grader import compose, grading, vetting
 from grader.engine import sweep
 from grader.engine.connection import connect
 from grader.errors import MachineError, SubmissionError
@@ -185,7 +185,7 @@ def test_is_refused_and_has_no_effect(attack: Attack, range_: Range, tmp_path: P
 @pytest.mark.parametrize("attack", IN_VAIN, ids=lambda attack: attack.name)
 def test_gets_nothing_whether_it_is_refused_or_not(attack: Attack, range_: Range, tmp_path: Path) -> None:
     with private_copy(attack.make(tmp_path, range_.aim), TARGET, tmp_path / "copy") as copy:
-        grading.vetted(copy, "grading-test", TARGET)
+        vetting.vetted(copy, "grading-test", TARGET)
     text = "".join(range_.printed)
     paths = re.findall(r'"(?:source|file|context)": "(.*/.*?)"', text)
     elsewhere = [path for path in paths if str(copy.folder) not in path]

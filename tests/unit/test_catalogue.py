@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +19,20 @@ from grader.submission import COMPOSE_FILES
 
 SUBMISSIONS = catalog.ROOT / "tests" / "submissions"
 MOST_WORDS = 12  # in a check's title: it has to fit into one line of a report
-FEWEST_CORRECT_VARIANTS = 6
+FEWEST_CORRECT_VARIANTS = 5
+FEWEST_MISTAKES = 10
+MOST_README_LINES = 65  # about a page and a half
+
+README_PARTS = [
+    "Start from", "What to do", "Done when", "Not part of this", "Try it, have it graded",
+]  # fmt: skip
 
 EXERCISES = catalog.exercises()
 CHECKS = [
-    pytest.param(exercise, name, id=f"{exercise.key}-{name}") for exercise in EXERCISES for name in checks_of(exercise)
+    pytest.param(exercise, name, id=f"{exercise.key}-{name}")
+    for exercise in EXERCISES
+    if exercise.checks.is_file()
+    for name in checks_of(exercise)
 ]
 
 of_every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.key)
@@ -73,6 +83,25 @@ class TestExercises:
         assert (catalog.SOLUTIONS / exercise.key).is_dir()
         assert (SUBMISSIONS / exercise.key).is_dir()
         assert exercise.lesson == f"notebooks/{exercise.key}.ipynb"
+
+    @of_every_exercise
+    def test_says_what_is_learned_and_how_long_it_takes(self, exercise: Exercise) -> None:
+        assert 3 <= len(exercise.objectives) <= 5
+        assert 10 <= exercise.minutes <= 180
+
+    @of_every_exercise
+    def test_readme_has_its_parts_and_is_short(self, exercise: Exercise) -> None:
+        lines = (exercise.folder / "README.md").read_text("utf-8").splitlines()
+        assert lines[0].startswith(f"# Exercise {exercise.key[:2]}: ")
+        assert [line.removeprefix("## ") for line in lines if line.startswith("## ")] == README_PARTS
+        assert len(lines) <= MOST_README_LINES
+
+    @of_every_exercise
+    def test_readme_lists_what_is_checked(self, exercise: Exercise) -> None:
+        text = (exercise.folder / "README.md").read_text("utf-8")
+        part = text.split("## Done when\n")[1].split("\n## ")[0]
+        listed = re.findall(r"^- (.+) \((\d+)\)$", part, re.MULTILINE)
+        assert listed == [(title, f"{points:g}") for title, points in checks_of(exercise).values()]
 
     @of_every_exercise
     def test_has_a_time_budget_that_its_patience_fits_into(self, exercise: Exercise) -> None:
@@ -148,6 +177,10 @@ class TestSubmissions:
     @of_every_exercise
     def test_there_are_several_correct_ways(self, exercise: Exercise) -> None:
         assert len(list((SUBMISSIONS / exercise.key / "passes").glob("*/"))) >= FEWEST_CORRECT_VARIANTS
+
+    @of_every_exercise
+    def test_there_are_many_mistakes(self, exercise: Exercise) -> None:
+        assert len(list((SUBMISSIONS / exercise.key).glob("fails-*/*/"))) >= FEWEST_MISTAKES
 
     @of_every_exercise
     def test_every_submission_brings_something_and_says_what(self, exercise: Exercise) -> None:

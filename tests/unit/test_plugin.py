@@ -30,7 +30,8 @@ def exercise(tmp_path: Path, checks: str, time_budget: float = 60) -> catalog.Ex
     folder.mkdir()
     (folder / "compose.yml").write_text("services: {a: {image: x}}\n")
     (folder / "exercise.toml").write_text(
-        f'title = "T"\nstudent_files = ["compose.yml"]\nservices = ["a"]\nlesson = "n.ipynb"\n'
+        f'title = "T"\nobjectives = ["o"]\nminutes = 1\nstudent_files = ["compose.yml"]\n'
+        f'services = ["a"]\nlesson = "n.ipynb"\n'
         f'time_budget = {time_budget}\nimages = ["x"]\n'
     )
     header = "import time, os, signal\nfrom grader.plugin import *\n"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grader import catalog, grading, policy
+from grader import catalog, policy, vetting
 from grader.catalog import Exercise
 from grader.rules import Scope
 from grader.submission import Submission, private_copy
@@ -21,7 +21,7 @@ def refused(tmp_path: Path, text: str, exercise: Exercise = EXERCISE, **files: s
         (folder / name).write_text(content)
     (folder / "compose.yml").write_text(text)
     submission = Submission(folder, folder, (folder / "compose.yml",))
-    return grading.vetted(submission, "grading-test", exercise, required=())[1]
+    return vetting.vetted(submission, "grading-test", exercise, required=())[1]
 
 
 def service(*lines: str) -> str:
@@ -31,7 +31,7 @@ def service(*lines: str) -> str:
 @pytest.mark.parametrize("folder", [EXERCISE.folder, catalog.SOLUTIONS / EXERCISE.key], ids=["starter", "solution"])
 def test_the_course_itself_is_allowed(tmp_path: Path, folder: Path) -> None:
     with private_copy(folder, EXERCISE, tmp_path / "copy") as copy:
-        assert grading.vetted(copy, "grading-test", EXERCISE)[1] == []
+        assert vetting.vetted(copy, "grading-test", EXERCISE)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,8 @@ def test_the_course_itself_is_allowed(tmp_path: Path, folder: Path) -> None:
         "scale: 1000",
         "environment: [HOME]",
         "build: /etc",
+        "develop: {watch: [{action: sync, path: /etc, target: /x}]}",
+        "develop: {watch: [{action: sync, path: ../.., target: /x}]}",
         "build: https://example.test/x.git",
         "build: {context: ., tags: ['python:3.11-slim']}",
         "build: {context: ., network: host}",
@@ -293,3 +295,22 @@ def test_only_an_exercise_that_grants_it_reserves_a_gpu(tmp_path: Path) -> None:
     assert refused(tmp_path, service(GPU), gpu) == []
     assert refused(tmp_path, service(GPU.replace("nvidia", "cdi")), gpu) != []
     assert refused(tmp_path, service(GPU.replace("count: 1", "count: 1, options: {a: b}")), gpu) != []
+
+
+@pytest.mark.parametrize(
+    ("image", "allowed"),
+    [
+        ("redis", True),
+        ("redis:latest", True),
+        ("docker.io/library/redis:8@sha256:" + 64 * "0", True),
+        ("example.test/redis:7-alpine", False),
+        ("evil/redis", False),
+    ],
+)
+def test_an_exercise_about_tags_takes_any_tag_of_an_image_that_is_there(
+    tmp_path: Path, image: str, allowed: bool
+) -> None:
+    import dataclasses
+
+    tags = dataclasses.replace(EXERCISE, grants=("own-tags",))
+    assert (refused(tmp_path, f"services:\n  s:\n    image: {image}\n", tags) == []) == allowed

@@ -210,3 +210,10 @@ def test_the_model_itself_is_not_changed() -> None:
 )
 def test_durations(text: str | int | None, seconds: float) -> None:
     assert rewrite.seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("image", ["redis", "docker.io/redis:8", "redis:7-alpine@sha256:" + 64 * "0"])
+def test_whatever_the_tag_the_image_that_is_here_is_started(image: str) -> None:
+    terms = dataclasses.replace(TERMS, images={"docker.io/library/redis": "redis:7-alpine"})
+    assert graded_on(terms, {"image": image})["services"]["s"]["image"] == "redis:7-alpine"
+    assert graded({"image": image})["services"]["s"]["image"] == image

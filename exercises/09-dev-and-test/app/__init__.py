@@ -1,0 +1,1 @@
+"""What people say which digit a picture shows."""

@@ -1,0 +1,1 @@
+"""What people read about a class: one page for the instructor, one file for each student. Pure: text out."""
