@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 
 import docker
 
-from grader.budget import OUT_OF_TIME, Budget, BudgetExceeded
+from grader.budget import OUT_OF_TIME, Budget
 from grader.catalog import Exercise
 from grader.engine import sweep
 from grader.engine.ready import engine_for
 from grader.errors import InternalError, UsageError
-from grader.interrupts import alarm, teardown_on_signals
+from grader.interrupts import teardown_on_signals
 from grader.live import LiveStacks
 from grader.plugin import GradingPlugin, Listener, Material
 from grader.request import Request
@@ -102,10 +102,10 @@ def grade(request: Request, listener: Listener) -> Outcome:
             request.static,
         )
         with live.engine_has_to_answer(), stages.time("live"), teardown_on_signals(), live:
-            run_checks(plugin, exercise, budget, request.only)
+            run_checks(plugin, exercise, request.only)
             live.collect_evidence()
             listener.stage("removing everything again")
-        checks = _in_order(plugin, request, budget)
+        checks = _in_order(plugin, budget)
     stages.split("live", start=live.seconds_to_settle, checks=None, teardown=live.seconds_to_stop)
     stages.seconds["total"] = round(time.monotonic() - began, 3)
     report = Report(
@@ -141,7 +141,7 @@ def _refusal(request: Request, found: Sequence[Violation], started_at: str, seco
     )
 
 
-def run_checks(plugin: GradingPlugin, exercise: Exercise, budget: Budget, only: Sequence[str]) -> None:
+def run_checks(plugin: GradingPlugin, exercise: Exercise, only: Sequence[str]) -> None:
     """Run the exercise's checks; what becomes of them is in ``plugin``.
 
     Raises:
@@ -158,12 +158,7 @@ def run_checks(plugin: GradingPlugin, exercise: Exercise, budget: Budget, only: 
     ]  # fmt: skip
     # Other packages' plugins would only cost start-up time, and could change what a verdict means.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    try:
-        with alarm(budget):
-            status = pytest.main(arguments, plugins=[plugin])
-    except BudgetExceeded:  # the alarm rang between two checks
-        plugin.out_of_time = True
-        return
+    status = pytest.main(arguments, plugins=[plugin])
     if status == pytest.ExitCode.INTERRUPTED and not plugin.broken:
         raise KeyboardInterrupt
     if plugin.broken or status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
@@ -196,7 +191,7 @@ def checks_of(exercise: Exercise) -> dict[str, tuple[str, float]]:
     }
 
 
-def _in_order(plugin: GradingPlugin, request: Request, budget: Budget) -> list[CheckResult]:
+def _in_order(plugin: GradingPlugin, budget: Budget) -> list[CheckResult]:
     """The results in the order in which the module states its checks.
 
     Checks that never began are blocked, with the reason; those that ``--static`` leaves out are left out.
@@ -205,7 +200,7 @@ def _in_order(plugin: GradingPlugin, request: Request, budget: Budget) -> list[C
     for name, (title, points) in plugin.stated.items():
         if name in plugin.results:
             results.append(plugin.results[name])
-        elif name in plugin.selected and not request.static:
+        elif name in plugin.selected:
             results.append(
                 CheckResult(
                     name=name, title=title, verdict=Verdict.BLOCKED, points=points, seconds=0, message=budget.reason

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ from grader.budget import Budget, BudgetExceeded, stretched
 from grader.catalog import Exercise
 from grader.compose import Finished
 from grader.errors import Blocked
+from grader.interrupts import alarm
 from grader.model import CONFIG_TIMEOUT, Model
 from grader.results import CheckResult, Verdict
 from grader.stack import Stack
@@ -259,13 +260,23 @@ class GradingPlugin:
         self.stated = {item.name: (title(item), _rubric(item).points) for item in items}
         items.sort(key=_cost)
         items[:] = [item for item in items if not self._only or item.name in self._only]
-        self.selected = [item.name for item in items]
         if self._static:
             items[:] = [item for item in items if _cost(item) == 0]
+        self.selected = [item.name for item in items]
         self._total = len(items)
-        if any(_needs_main_stack(item) for item in items):
-            self._listener.stage("starting the stack")
-            self._stack = self._start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """The alarm is set only here: while pytest collects, it would pass for a fault of the checks' module."""
+        try:
+            with alarm(self._budget):
+                if any(_needs_main_stack(item) for item in session.items):
+                    self._listener.stage("starting the stack")
+                    self._stack = self._start()
+                return (yield)
+        except BudgetExceeded:  # it rang between two checks
+            self.out_of_time = True
+            return True
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -112,7 +112,7 @@ class Worker:
         finder = _Finder(self, running=True)
         plugin = GradingPlugin(self._exercise, material, start, no_other, self._budget, finder, only)
         if not self._budget.spent:
-            run_checks(plugin, self._exercise, self._budget, only)
+            run_checks(plugin, self._exercise, only)
 
     def _prepare(self) -> None:
         if not self._exercise.has_main:

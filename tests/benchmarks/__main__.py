@@ -23,6 +23,7 @@ def main(quick: bool) -> None:
             building.compare(min(runs, 3)),
             grading.against_plain(1, "30s"),
             serving.compare((1, 16, 64, 256), 2 if quick else 6, 1 if quick else 3),
+            serving.scaling((1, 2, 4), 64, 2 if quick else 6, 1 if quick else 3),
         )
     )
 

@@ -9,27 +9,33 @@ The machine's speed drifts, so only ratios of medians taken in one run mean anyt
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 
 from grader import catalog, live, rewrite, vetting
 from grader.engine.connection import connect
+from grader.events import PROJECT_LABEL
+from grader.probes import execute
 from grader.submission import private_copy
 from tests.benchmarks.table import Comparison, show
 
 EXERCISE = catalog.find("04")
 SOLUTION = catalog.SOLUTIONS / EXERCISE.key
+FROZEN = 0.5  # seconds that the probe of a frozen service is watched
 PLAIN = Path(__file__).parent / "rivals" / "plain.py"
 
 
@@ -43,8 +49,13 @@ def _graded() -> float:
     return time.monotonic() - began
 
 
-def _bare(folder: Path) -> float:
-    """Seconds for the very file that a grading starts, started and stopped with nothing in between."""
+def _bare(folder: Path, *, probed: bool) -> float:
+    """Seconds for the very file that a grading starts, started and stopped.
+
+    Args:
+        probed: whether its services are frozen and probed, and killed and awaited, in between, as the checks do; a
+            grading does more beside the stack: it holds back postgres' init scripts and lets each dependency fail.
+    """
     project = f"bench-{os.getpid()}"
     with private_copy(SOLUTION, EXERCISE, folder / "bare") as copy:
         resolved, _ = vetting.vetted(copy, project, EXERCISE)
@@ -56,8 +67,37 @@ def _bare(folder: Path) -> float:
         began = time.monotonic()
         run = ["docker", "compose", "-p", project, "-f", str(file)]
         subprocess.run([*run, "up", "-d", "--wait"], check=True, capture_output=True)
+        if probed:
+            _probe(project)
         subprocess.run([*run, "down", "-v", "-t", "0"], check=True, capture_output=True)
         return time.monotonic() - began
+
+
+def _probe(project: str) -> None:
+    with contextlib.closing(connect()) as client:
+        found = client.api.containers(filters={"label": f"{PROJECT_LABEL}={project}"})
+        ids = [container["Id"] for container in found]
+
+        def probe(container: str) -> None:
+            test = client.api.inspect_container(container)["Config"]["Healthcheck"]["Test"]
+            execute(client, container, test[1:] if test[0] == "CMD" else ["sh", "-c", test[1]], timeout=FROZEN)
+
+        for container in ids:
+            client.api.kill(container, "STOP")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(probe, ids))
+        for container in ids:
+            client.api.kill(container, "CONT")
+        lives = {container: client.api.inspect_container(container)["State"] for container in ids}
+        for life in lives.values():
+            os.kill(life["Pid"], signal.SIGKILL)
+
+        def is_back(container: str) -> bool:
+            now = client.api.inspect_container(container)["State"]
+            return now["StartedAt"] != lives[container]["StartedAt"] and now["Health"]["Status"] == "healthy"
+
+        while not all(map(is_back, ids)):
+            time.sleep(0.2)
 
 
 def _plain(folder: Path, interval: str) -> float:
@@ -89,15 +129,18 @@ def main() -> None:
 
 
 def against_floor(runs: int) -> Iterator[Comparison]:
-    """A grading with all checks, and a bare start and stop, in turn."""
-    graded, bare = [], []
+    """A grading with all checks, and a bare start and stop with and without the probes, in turn."""
+    graded, probed, bare = [], [], []
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(runs + 1):
-            taken = _graded(), _bare(Path(temporary))
+            taken = _graded(), _bare(Path(temporary), probed=True), _bare(Path(temporary), probed=False)
             if number:  # the first of each warms the caches
                 graded.append(taken[0])
-                bare.append(taken[1])
-    yield Comparison(f"grading {EXERCISE.name}, all checks", graded, "bare up and down", bare, "s", 1.2)
+                probed.append(taken[1])
+                bare.append(taken[2])
+    what = f"grading {EXERCISE.name}, all checks"
+    yield Comparison(what, graded, "bare up, the main stack's probes, down", probed, "s", 1.2)
+    yield Comparison(what, graded, "bare up and down", bare, "s")
 
 
 def against_plain(runs: int, interval: str) -> Iterator[Comparison]:

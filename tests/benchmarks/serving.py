@@ -2,7 +2,8 @@
 
 Predictions a second, and how long they take, from a load that is a process of its own (wrk). In turn, for each number
 of clients: the api and the straightforward one (fresh digits), the api and a bare endpoint (the same digit, from the
-cache), the model server and the same model in LitServe. The processes share the machine's cores, the load's included.
+cache), the model server and the same model in LitServe; and the api with one, two and four replicas behind nginx. The
+processes share the machine's cores, the load's included.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.benchmarks.table import Comparison
 
 RIVALS = Path(__file__).parent / "rivals"
 LITSERVE, LITSERVE_AT = "litserve==0.2.19", ROOT / ".cache" / "litserve"
+PORTS = {"nginx": "8080"}
 ZERO = [0, 0, 5, 13, 9, 1, 0, 0] * 8
 
 
@@ -69,7 +71,7 @@ class Servers:
 
     def url(self, service: str) -> str:
         """Where its predictions are, once it answers."""
-        url = f"http://{self.compose('port', service, '8000')}/predict"
+        url = f"http://{self.compose('port', service, PORTS.get(service, '8000'))}/predict"
         deadline = time.monotonic() + 120
         while True:
             with contextlib.suppress(httpx.HTTPError):
@@ -149,6 +151,21 @@ def compare(clients: Sequence[int], seconds: int, rounds: int) -> Iterator[Compa
     Console(width=110).print(detail)
 
 
+def scaling(replicas: Sequence[int], clients: int, seconds: int, rounds: int) -> Iterator[Comparison]:
+    """Fresh digits, and those alone that the load asks nginx about directly, for each number of replicas in turn."""
+    rates: dict[tuple[str, int], list[float]] = {(where, n): [] for where in ("api", "nginx") for n in replicas}
+    with servers() as running:
+        for _ in range(rounds):
+            for number in replicas:
+                running.compose("up", "-d", "--wait", "--no-recreate", "--scale", f"model-server={number}", "api")
+                for where in ("api", "nginx"):
+                    rates[where, number].append(load(running.url(where), clients, seconds, "fresh").rate)
+    for where in ("api", "nginx"):
+        for number in replicas[1:]:
+            what = f"{number} replicas behind nginx, asked through {where}, {clients} clients"
+            yield Comparison(what, rates[where, number], "one replica", rates[where, replicas[0]], "/s")
+
+
 @click.command()
 @click.option("--clients", multiple=True, type=int, default=(1, 16, 64, 256), show_default=True)
 @click.option("--seconds", default=6, show_default=True, help="Of each measurement.")
@@ -157,7 +174,7 @@ def main(clients: tuple[int, ...], seconds: int, rounds: int) -> None:
     """Measure the stack against its rivals."""
     from tests.benchmarks.table import show
 
-    show(list(compare(clients, seconds, rounds)))
+    show([*compare(clients, seconds, rounds), *scaling((1, 2, 4), 64, seconds, rounds)])
 
 
 if __name__ == "__main__":

@@ -331,7 +331,7 @@ ANSWERS = [
                     time.sleep(0.2)
             """
         ),
-        options=("--timeout", "10"),
+        options=("--timeout", "30"),
         verdicts=(PASSED, FAILED, PASSED),
     ),
     Attack(
@@ -345,7 +345,7 @@ ANSWERS = [
                     time.sleep(0.2)
             """
         ),
-        options=("--timeout", "10"),
+        options=("--timeout", "30"),
         verdicts=(PASSED, FAILED, PASSED),
         shows={"answer": "^None$"},
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grader.engine.connection import connect
+from grader.rewrite import LABEL
 from tests.hostile.target import folders_of, start
 from tests.live.grading import finish, left_behind, wait_for
 
@@ -35,8 +36,8 @@ def test_every_container_of_the_submission_runs_with_the_runtime_that_is_asked_f
         process = start("-s", str(tmp_path), "--runtime", "io.containerd.runc.v2")
 
         def runtimes() -> list[str]:
-            found = client.api.containers(filters={"label": "com.docker.compose.service=web"})
-            mine = [c["Id"] for c in found if f"/{process.pid}/" in c["Labels"]["org.compose-course.grading"]]
+            found = client.api.containers(filters={"label": [LABEL, "com.docker.compose.service=web"]})
+            mine = [c["Id"] for c in found if f"/{process.pid}/" in c["Labels"][LABEL]]
             return [client.api.inspect_container(c)["HostConfig"]["Runtime"] for c in mine]
 
         wait_for(runtimes, "a running container")

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from grader.errors import MachineError
 from grader.setup import apt
 
+PATIENCE = 60_000  # milliseconds; an expectation ends as soon as it is met
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -33,6 +34,7 @@ def executable() -> str:
 @contextmanager
 def open_browser() -> Iterator[Browser]:
     """Chromium without a window."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         # Tests run as root in many places, where Chromium's own sandbox does not work; what it shows is our own.
         browser = playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -13,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ class Cluster:
     workers: list[subprocess.Popen[bytes]]
 
 
-@contextmanager
+@contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -269,9 +269,11 @@ def test_a_submission_that_kills_workers_stops_nobody_else(four: Path, tmp_path:
     def strike() -> None:
         while not over.wait(0.05):
             for process in gradings("mallory"):
-                # Its worker; a worker that is gone already has left it to process 1.
-                if (worker := process.parent()) and "grader.batch.single" not in worker.cmdline() and worker.pid != 1:
-                    worker.kill()
+                # Its worker; a worker that is gone already has left it to process 1, or is a zombie.
+                with contextlib.suppress(psutil.Error):
+                    worker = process.parent()
+                    if worker and worker.pid != 1 and "grader.batch.single" not in worker.cmdline():
+                        worker.kill()
 
     striking = threading.Thread(target=strike)
     striking.start()

@@ -86,7 +86,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1300, "height": 1000})
-    context.set_default_timeout(120_000)
+    context.set_default_timeout(PATIENCE)
     yield context.new_page()
     context.close()
 
@@ -100,11 +100,10 @@ def test_lesson_runs_shows_its_pictures_asks_and_grades(
 ) -> None:
     errors = errors_of(page)
     page.goto(f"{jupyterlab}/lab/tree/notebooks/{lesson}.ipynb?reset")
-    expect(page.locator(".jp-Notebook .jp-Cell").first).to_be_visible()
+    expect(page.locator(".jp-Notebook .jp-Cell").first).to_be_visible(timeout=PATIENCE)
     # Resolved once the kernel is there and the last cell has ended.
     page.evaluate("window.jupyterapp.restored")
     page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
-    page.set_default_timeout(PATIENCE)
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
     expect(page.locator("section.grading")).to_be_attached(timeout=PATIENCE)

@@ -142,6 +142,13 @@ def test_finished_checks_keep_their_verdicts_when_time_is_over(tmp_path: Path) -
     assert time.monotonic() - began < 30
 
 
+def test_time_that_is_over_before_the_first_check_blocks_every_check(tmp_path: Path) -> None:
+    slow = "time.sleep(0.5)\n@check(points=1)\ndef test_a(model): pass\n@check(points=1)\ndef test_b(model): pass\n"
+    report = grade(exercise(tmp_path, slow, time_budget=0.1))
+    assert [check.verdict for check in report.checks] == [Verdict.BLOCKED, Verdict.BLOCKED]
+    assert report.out_of_time
+
+
 def test_ctrl_c_is_not_a_verdict(tmp_path: Path) -> None:
     chosen = exercise(
         tmp_path, "@check(points=1)\ndef test_a(model): os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
