@@ -88,7 +88,14 @@ def existing(address: str) -> Iterator[Client]:
 def _settings(more: dict[str, object]) -> Iterator[None]:
     # A submission may have 20 MiB, and is sent when it is its turn.
     always = {"distributed.admin.large-graph-warning-threshold": "64MB", "distributed.comm.retry.count": 0}
-    with dask.config.set(always | more), warnings.catch_warnings():
+    # Dask looks for what slows short tasks down, up to a hundred times a second in each of its processes: an eighth of
+    # two cores. Tasks of seconds need none of that.
+    watched = {
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
+    }
+    with dask.config.set(always | watched | more), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         yield

@@ -38,14 +38,14 @@ class _Key(str):
 class _Ended:
     """A worker's process has ended."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
 
 
 Input = _Save | _Key | _Ended | Message
 
 
-class Worker:
+class WorkerProcess:
     """A process that does jobs.
 
     Args:
@@ -134,7 +134,7 @@ class Session:
         # A grader begins to import what it needs before there is something to grade.
         self._looker, self._grader = self._worker(), self._worker()
         self._grading = False
-        self._leaving: list[Worker] = []
+        self._leaving: list[WorkerProcess] = []
         self._show()
 
     def run(self) -> None:
@@ -165,8 +165,8 @@ class Session:
         for worker in workers:
             worker.wait()
 
-    def _worker(self) -> Worker:
-        return Worker(self._exercise, self._folder, self._inputs)
+    def _worker(self) -> WorkerProcess:
+        return WorkerProcess(self._exercise, self._folder, self._inputs)
 
     def _begin_round(self) -> None:
         tried = self.board.not_passed
@@ -200,7 +200,7 @@ class Session:
         if self._folder == self._exercise.folder:
             remember(report, self._exercise)
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         """A worker has ended; if nobody wanted that, there is another one, and somebody is told."""
         if worker.left:
             self._leaving = [other for other in self._leaving if other is not worker]

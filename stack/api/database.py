@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import psycopg2
 from prediction_log import Row
 from psycopg2.extensions import connection
-from psycopg2.extras import execute_values
 
 # A row that is sent twice, because the connection broke before PostgreSQL could say that it was written, counts once.
+# All rows are one parameter: to write each value of each row as SQL would cost more than all else a request needs here.
 INSERT = """
     INSERT INTO predictions
         (id, requested_at, input_hash, digit, probabilities, model_version, cached, latency_ms, served_by)
-    VALUES %s ON CONFLICT (id) DO NOTHING
+    SELECT id, requested_at, input_hash, digit, probabilities, model_version, cached, latency_ms, served_by
+    FROM json_populate_recordset(NULL::predictions, %s) ON CONFLICT (id) DO NOTHING
 """
 
 
@@ -46,7 +49,7 @@ class Writer:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection, self._connection.cursor() as cursor:
-                execute_values(cursor, INSERT, [row.values() for row in rows], page_size=len(rows))
+                cursor.execute(INSERT, [json.dumps([vars(row) for row in rows], default=datetime.isoformat)])
         except Exception:
             if self._connection is not None:
                 with contextlib.suppress(psycopg2.Error):

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import health
 from cache import Cache, input_hash
@@ -29,7 +29,7 @@ from database import Pulse, Writer, connector
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from metrics import LATENCY, REQUESTS
+from metrics import Measured
 from model_client import ModelClient, Unavailable
 from prediction_log import PredictionLog, Row
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -113,16 +113,7 @@ def create_app(connect: Callable[[], Services] = Services.from_environment) -> F
     # A body is read into memory as a whole: beyond this it is refused unread, with 413.
     app = FastAPI(title="Digits", version=VERSION, lifespan=lifespan, max_body_size=1024 * 1024)
 
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Any]) -> Response:
-        started = time.perf_counter()
-        response: Response = await call_next(request)
-        # Paths that do not exist are one path to Prometheus: otherwise any visitor could fill its memory.
-        route = request.scope.get("route")
-        path = route.path if route else "other"
-        REQUESTS.labels(path, response.status_code).inc()
-        LATENCY.labels(path).observe(time.perf_counter() - started)
-        return response
+    app.add_middleware(Measured)
 
     @app.exception_handler(RequestValidationError)
     async def explain(request: Request, error: RequestValidationError) -> JSONResponse:

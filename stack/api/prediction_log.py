@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
@@ -34,9 +34,6 @@ class Row:
     cached: bool
     latency_ms: float
     served_by: str
-
-    def values(self) -> tuple[object, ...]:
-        return astuple(self)
 
 
 class PredictionLog:
@@ -84,7 +81,9 @@ class PredictionLog:
                 return
             self._dropping = False
             self._rows.append(row)
-            self._changed.notify()
+            # Not for each row: the thread that writes would take the processor from the requests, only to wait again.
+            if len(self._rows) in (1, self._batch_rows):
+                self._changed.notify()
 
     def close(self, within_s: float) -> None:
         """Writes all that waits. What is still unwritten after within_s seconds is lost, and the log says how much."""

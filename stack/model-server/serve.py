@@ -8,7 +8,7 @@
 Environment:
     MODEL_PATH     the weights, put there by model-init            /models/model.pt
     BATCH_SIZE     the most requests answered in one pass          32
-    BATCH_WAIT_MS  how long a request waits for company            5
+    BATCH_WAIT_MS  how long a request waits for company            0: what comes during a pass is the next batch
     GPU_ENABLED    true: use the GPU, and refuse to start without  false
 """
 
@@ -24,7 +24,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import uvicorn
 from batching import Batcher
@@ -40,6 +40,7 @@ from prometheus_client import (
     generate_latest,
 )
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from model import Classifier
@@ -61,6 +62,34 @@ BATCH_SIZES = Histogram(
 MODEL = Gauge("model_server_model_info", "1 for the version of the model that is loaded", ["model_version"])
 
 
+class Measured:
+    """Counts and times the predictions that `app` is asked for.
+
+    Plain ASGI: `@app.middleware("http")` would be shorter, and costs a third of all that a prediction needs.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/predict":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            REQUESTS.labels(status).inc()
+            LATENCY.observe(time.perf_counter() - started)
+
+
 class CannotServe(Exception):
     """The server must not start; the text says why and what to do."""
 
@@ -77,7 +106,7 @@ class Settings:
         """Raises CannotServe for a value that makes no sense."""
         try:
             batch_size = int(environment.get("BATCH_SIZE", "32"))
-            batch_wait_s = float(environment.get("BATCH_WAIT_MS", "5")) / 1000
+            batch_wait_s = float(environment.get("BATCH_WAIT_MS", "0")) / 1000
         except ValueError as error:
             raise CannotServe(f"BATCH_SIZE and BATCH_WAIT_MS have to be numbers: {error}") from error
         if batch_size < 1 or not 0 <= batch_wait_s <= 1:
@@ -193,14 +222,7 @@ def create_app(replica: Replica, give_up: Callable[[], object] = lambda: None) -
 
     app = FastAPI(title="Model server", lifespan=lifespan)
 
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Any]) -> Response:
-        started = time.perf_counter()
-        response: Response = await call_next(request)
-        if request.url.path == "/predict":
-            REQUESTS.labels(response.status_code).inc()
-            LATENCY.observe(time.perf_counter() - started)
-        return response
+    app.add_middleware(Measured)
 
     @app.exception_handler(RequestValidationError)
     async def explain(request: Request, error: RequestValidationError) -> JSONResponse:

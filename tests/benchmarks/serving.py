@@ -78,7 +78,7 @@ class Servers:
                 if httpx.post(url, json={"pixels": ZERO}, timeout=10).status_code == 200:
                     return url
             if time.monotonic() > deadline:
-                raise SystemExit(f"{service} does not answer:\n{self.compose('logs', service)}")
+                raise SystemExit(f"{service} does not answer:\n{self.compose('logs', '--tail', '20', service)}")
             time.sleep(0.5)
 
 
@@ -114,7 +114,7 @@ def load(url: str, clients: int, seconds: int, digits: str) -> Load:
 
 
 def _after(label: str, said: str) -> str:
-    found = re.search(rf"{re.escape(label)}\s+(\S+)", said)
+    found = re.search(rf"^\s*{re.escape(label)}\s+(\S+)", said, re.MULTILINE)
     if not found:
         raise SystemExit(f"wrk did not say {label}\n{said}")
     return found[1]

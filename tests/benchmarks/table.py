@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -30,8 +31,8 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Ours to theirs."""
-        return median(self.ours) / median(self.theirs)
+        """Ours to theirs; infinite where theirs got nothing done."""
+        return median(self.ours) / median(self.theirs) if median(self.theirs) else math.inf
 
     @property
     def verdict(self) -> str:

@@ -68,14 +68,14 @@ def grade(submission: Path, *arguments: str, exercise: str = "exercise-04", **en
     return run(exercise, "--submission", str(submission), "--format", "json", *arguments, **environment)
 
 
-def left_behind(client: docker.DockerClient, pid: int) -> list[str]:
-    """Everything on the engine that belongs to gradings of that process."""
+def left_behind(client: docker.DockerClient, *pids: int) -> list[str]:
+    """Everything on the engine that belongs to gradings of those processes."""
     mine = {"label": LABEL}
     found = [(c["Names"][0], c["Labels"]) for c in client.api.containers(all=True, filters=mine)]
     found += [(n["Name"], n["Labels"]) for n in client.api.networks(filters=mine)]
     found += [(v["Name"], v["Labels"]) for v in client.api.volumes(filters=mine)["Volumes"] or []]
     found += [(i["Id"], i["Labels"]) for i in client.api.images(filters=mine)]
-    return [name for name, labels in found if f"/{pid}/" in labels[LABEL]]
+    return [name for name, labels in found if any(f"/{pid}/" in labels[LABEL] for pid in pids)]
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = 60) -> None:

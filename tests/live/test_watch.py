@@ -30,7 +30,7 @@ from grader.engine.connection import connect
 from grader.engine.sweep import Owner
 from grader.events import PROJECT_LABEL, SERVICE_LABEL
 from grader.rewrite import LABEL
-from tests.live.grading import start, wait_for
+from tests.live.grading import left_behind, start, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -115,14 +115,6 @@ def owned(client: docker.DockerClient, session: int) -> dict[str, dict[str, str]
     return found
 
 
-def left_by(client: docker.DockerClient, pids: set[int]) -> list[str]:
-    mine = {"label": LABEL}
-    found = [(c["Names"][0], c["Labels"]) for c in client.api.containers(all=True, filters=mine)]
-    found += [(n["Name"], n["Labels"]) for n in client.api.networks(filters=mine)]
-    found += [(v["Name"], v["Labels"]) for v in client.api.volumes(filters=mine)["Volumes"] or []]
-    return [name for name, labels in found if (owner := Owner.parse(labels[LABEL])) and owner.pid in pids]
-
-
 def processes_of(session: int) -> set[int]:
     return {session, *(process.pid for process in psutil.Process(session).children(recursive=True))}
 
@@ -151,7 +143,7 @@ def test_a_mended_check_passes_on_the_running_stack_first_and_then_from_scratch(
 
     pids = processes_of(session.process.pid)
     assert session.leave() == 0
-    assert left_by(client, pids) == []
+    assert left_behind(client, *pids) == []
 
 
 def test_a_save_gives_the_grading_before_up_and_mistakes_of_every_kind_are_said(
@@ -176,16 +168,16 @@ def test_a_save_gives_the_grading_before_up_and_mistakes_of_every_kind_are_said(
     assert report["report"]["checks"]
     pids = processes_of(session.process.pid)
     assert session.leave() == 1
-    assert left_by(client, pids) == []
+    assert left_behind(client, *pids) == []
 
 
 def test_after_a_kill_the_session_leaves_nothing(client: docker.DockerClient, session: Session) -> None:
     session.until(kind="stage", text="waiting until every service is healthy")
     pids = processes_of(session.process.pid)
-    wait_for(lambda: left_by(client, pids), "a container", PATIENCE)
+    wait_for(lambda: left_behind(client, *pids), "a container", PATIENCE)
     session.process.kill()
     session.process.communicate()
-    wait_for(lambda: not left_by(client, pids), "the workers to remove what they started", PATIENCE)
+    wait_for(lambda: not left_behind(client, *pids), "the workers to remove what they started", PATIENCE)
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), "the workers to end", PATIENCE)
 
 
@@ -222,4 +214,4 @@ def test_on_a_terminal_a_hint_unfolds_and_q_leaves(client: docker.DockerClient, 
         process.kill()
         process.wait()
         os.close(terminal)
-    assert left_by(client, pids) == []
+    assert left_behind(client, *pids) == []

@@ -1,7 +1,5 @@
 """The same model in LitServe (lightning.ai/docs/litserve), with batches of the same size and the same wait for them."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ class Digits(litserve.LitAPI):  # type: ignore[misc]
         torch.set_num_threads(1)
         self.classifier = load(Path(os.environ["MODEL_PATH"]), "cpu")
 
-    def decode_request(self, request: dict[str, Any]) -> list[float]:
+    # Without a type for `request`: LitServe would make a parameter of the URL of it.
+    def decode_request(self, request) -> list[float]:  # type: ignore[no-untyped-def]
         pixels: list[float] = request["pixels"]
         return pixels
 
@@ -36,4 +35,5 @@ class Digits(litserve.LitAPI):  # type: ignore[misc]
 
 if __name__ == "__main__":
     api = Digits(max_batch_size=int(os.environ["BATCH_SIZE"]), batch_timeout=0.005)
-    litserve.LitServer(api, accelerator="cpu").run(port=8000, generate_client_file=False)
+    server = litserve.LitServer(api, accelerator="cpu")
+    server.run(port=8000, generate_client_file=False, log_level="warning", access_log=False)
