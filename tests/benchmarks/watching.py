@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -25,6 +26,8 @@ STARTED_FROM_SCRATCH = 60.0  # seconds that the session may take to have its run
 
 def compare(runs: int) -> Iterator[Comparison]:
     """The first verdict, all static ones, and the edited service's live one, after saves that break and mend it."""
+    # A shell that runs this in the background has it ignore Ctrl-C, with which the session is left.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     static, live, scratch, config = [], [], [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(shutil.copytree(catalog.SOLUTIONS / EXERCISE.key, Path(temporary) / "work"))
