@@ -1,4 +1,4 @@
-"""The same model in LitServe (lightning.ai/docs/litserve), with batches of the same size and the same wait for them."""
+"""The same model in LitServe (lightning.ai/docs/litserve), with batches of the same size, for which it waits 5 ms."""
 
 import os
 from pathlib import Path
