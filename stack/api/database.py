@@ -14,7 +14,7 @@ from prediction_log import Row
 from psycopg2.extensions import connection
 
 # A row that is sent twice, because the connection broke before PostgreSQL could say that it was written, counts once.
-# All rows are one parameter: to write each value of each row as SQL would cost more than all else a request needs here.
+# All rows are one parameter: otherwise each value of each row would be written as SQL by itself.
 INSERT = """
     INSERT INTO predictions
         (id, requested_at, input_hash, digit, probabilities, model_version, cached, latency_ms, served_by)

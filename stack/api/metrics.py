@@ -32,7 +32,7 @@ LOG_FAILURES = Counter("api_log_write_failures_total", "Batches that PostgreSQL 
 class Measured:
     """Counts and times every request to `app`.
 
-    Plain ASGI: `@app.middleware("http")` would be shorter, and costs as much as all else that a cached answer needs.
+    Plain ASGI: `@app.middleware("http")` would be shorter, and gives each request a task, and its answer a queue.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,6 +1,7 @@
 """Gathers requests that wait at the same time into batches: one pass of the network answers all of them.
 
-A pass over 32 digits takes hardly longer than a pass over one, so under load batches multiply what a replica can do.
+A pass over 32 digits takes about four times as long as a pass over one, so under load batches multiply what a replica
+can do (tests/benchmarks/batch_sizes.py).
 They form by themselves: what comes while the network is busy with one batch is the next. To wait for more pays only
 where passes are long and cost the same whatever their size, as on a GPU.
 """

@@ -65,7 +65,7 @@ MODEL = Gauge("model_server_model_info", "1 for the version of the model that is
 class Measured:
     """Counts and times the predictions that `app` is asked for.
 
-    Plain ASGI: `@app.middleware("http")` would be shorter, and costs a third of all that a prediction needs.
+    Plain ASGI: `@app.middleware("http")` would be shorter, and gives each request a task, and its answer a queue.
     """
 
     def __init__(self, app: ASGIApp) -> None:
