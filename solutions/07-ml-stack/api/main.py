@@ -35,7 +35,10 @@ MODEL_SERVER_URL = os.environ["MODEL_SERVER_URL"]
 REDIS_URL = os.environ["REDIS_URL"]
 CACHE_TTL_S = 3600
 
-model_server = httpx.Client(base_url=MODEL_SERVER_URL, timeout=5, trust_env=False)
+# Without limits of its own a client closes connections beyond the twentieth, now and then one that is just being used.
+model_server = httpx.Client(
+    base_url=MODEL_SERVER_URL, timeout=5, trust_env=False, limits=httpx.Limits(max_connections=100)
+)
 # No retries: a user is better served without the cache than late.
 cache = redis.from_url(REDIS_URL, socket_timeout=2, socket_connect_timeout=2, retry=None)
 version = ModelVersion(MODEL_SERVER_URL)

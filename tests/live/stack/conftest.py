@@ -183,7 +183,9 @@ def stack() -> Iterator[Stack]:
     ports = {name: str(free_port()) for name in ("API_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")}
     project = f"compose-course-test-{os.getpid()}"
     environment = {**os.environ, **ports, "BATCH_SIZE": str(BATCH_SIZE)}
-    with httpx.Client(base_url=f"http://127.0.0.1:{ports['API_PORT']}", timeout=15) as client:
+    # A client that many threads share must not close surplus connections: httpcore may take one that is being used.
+    limits = httpx.Limits(max_connections=100)
+    with httpx.Client(base_url=f"http://127.0.0.1:{ports['API_PORT']}", timeout=15, limits=limits) as client:
         stack = Stack(project, environment, client)
         try:
             stack.compose("up", "-d", "--wait", "--wait-timeout", "180")
