@@ -123,7 +123,6 @@ class Stack:
         else:
             self.settled = True
             self.not_well = {name: f"{name} was never started" for name in self.model.services}
-        self.faults.__enter__()
         if self._gate:
             self._gate.__enter__()
 
@@ -163,7 +162,7 @@ class Stack:
         self._join_upper()
         self.events.close()
         with contextlib.suppress(Exception):
-            self.faults.__exit__(None, None, None)
+            self.faults.close()
         with contextlib.suppress(Exception):
             if self._gate:
                 self._gate.__exit__(None, None, None)
@@ -184,7 +183,7 @@ class Stack:
         self._guard.close()
         self._join_upper()
         self.events.close()
-        self.faults.__exit__(None, None, None)
+        self.faults.close()
 
     def halt(self, reason: str) -> None:
         """End the grading now, from another thread: kill what runs and let the time be over for this reason."""

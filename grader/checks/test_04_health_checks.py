@@ -1,15 +1,15 @@
 """Exercise 04: health checks that notice failure, and services that wait for each other.
 
 Experiments are fixtures; the checks only judge what an experiment has seen. Some run in projects of their
-own: ``unready`` while the stack is still coming up, the rehearsals while crashed services come back.
+own, ``unready`` and the rehearsals, while the stack is still coming up: mostly one core is free then.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ WATCHED_TIMES = 3.0
 WATCHED_AT_LEAST = 0.5
 OUTAGES = 3  # how often the model server is killed until somebody has seen the api without it
 COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again, on an idle machine
+
+HEAD_START = 4.0  # seconds that the stack is given at most before anything is tried beside it
 
 INIT_FOLDER = "/docker-entrypoint-initdb.d"
 HOLDING = "the init scripts are held"
@@ -62,6 +64,8 @@ def unready(beside: Stack) -> Unready:
     """Every service's container with nothing in it but a sleep, and a postgres whose init scripts are held."""
     if beside.builds:
         beside.settle()  # only then are the images there
+    # Until then the stack wants all cores, and what ran beside it would only hold it up.
+    beside.events.wait("model-server", "start", timeout=stretched(HEAD_START))
     probes = {name: command for name in LONG_RUNNING if (command := beside.probe_command(name)) is not None}
     services = {
         f"silent-{name}": _alone(beside, name) | {"entrypoint": ["sleep", "600"], "command": []} for name in probes
@@ -110,6 +114,19 @@ def _is_held(beside: Stack, container: str | None) -> bool:
     if container is None:
         return False
     return wait_until(lambda: HOLDING.encode() in beside.client.api.logs(container), beside.budget, stretched(30))
+
+
+@pytest.fixture(scope="module")
+def rehearsed(beside: Stack, unready: Unready) -> dict[str, Rehearsal]:
+    """What is started all the same when one of api's dependencies fails, for each of them."""
+    return rehearse(
+        beside.client,
+        beside.model,
+        beside.owner,
+        watched=("api",),
+        failing=("redis", "postgres", "model-server", ONE_SHOT),
+        one_shots=frozenset({ONE_SHOT}),
+    )
 
 
 # --- experiments on the live stack --------------------------------------------------------------
@@ -182,10 +199,10 @@ class Outage:
 
 
 @pytest.fixture(scope="module")
-def outage(stack: Stack, rehearsing: Future[dict[str, Rehearsal]]) -> Outage:
+def outage(stack: Stack) -> Outage:
     """The model server is killed, what the api says meanwhile; then all the others are killed, too.
 
-    They come back while the start-up order is rehearsed; nobody waits for them here.
+    Nobody waits here until they are back.
     """
     seen = Outage()
     for _ in range(OUTAGES):
@@ -263,27 +280,6 @@ def _come_back(stack: Stack, services: Sequence[str], killed_at: float) -> dict[
         else:
             down[name] = ""
     return down
-
-
-@pytest.fixture(scope="module")
-def rehearsing(stack: Stack) -> Iterator[Future[dict[str, Rehearsal]]]:
-    """What is started all the same when one of api's dependencies fails, for each of them; in the background."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(
-            rehearse,
-            stack.client,
-            stack.model,
-            stack.owner,
-            watched=("api",),
-            failing=("redis", "postgres", "model-server", ONE_SHOT),
-            one_shots=frozenset({ONE_SHOT}),
-        )
-
-
-@pytest.fixture(scope="module")
-def rehearsed(rehearsing: Future[dict[str, Rehearsal]]) -> dict[str, Rehearsal]:
-    """The rehearsals, once they have ended."""
-    return rehearsing.result()
 
 
 # --- health checks ------------------------------------------------------------------------------
@@ -517,13 +513,13 @@ def test_api_waits_for_model_server(stack: Stack, rehearsed: dict[str, Rehearsal
     section="depends_on and its three conditions",
     hint="api may wait for model-init itself, or for a service that does.",
 )
-def test_api_is_not_started_without_weights(stack: Stack, rehearsed: dict[str, Rehearsal]) -> None:
+def test_api_is_not_started_without_weights(beside: Stack, rehearsed: dict[str, Rehearsal]) -> None:
     """api is not started when model-init fails"""
     if "api" in rehearsed[ONE_SHOT].started:
         raise Failure(
             "api was started although model-init had failed (exit code 1)",
             expected="api is not started",
-            at=stack.model.at("services", "api", "depends_on", ONE_SHOT),
+            at=beside.model.at("services", "api", "depends_on", ONE_SHOT),
             reproduce="docker compose config api | grep -A 12 depends_on",
         )
 
