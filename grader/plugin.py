@@ -180,6 +180,7 @@ class GradingPlugin:
         start: enters the main stack, which then comes up in the background; called at most once.
         start_other: enters one of the exercise's other stacks, and settles it.
         only: the names of the checks to run; all if empty.
+        first: the names of those that come before all others.
         static: run only the checks that need no engine.
     """
 
@@ -193,6 +194,7 @@ class GradingPlugin:
         listener: Listener,
         only: Sequence[str] = (),
         static: bool = False,
+        first: Sequence[str] = (),
     ) -> None:
         self.exercise = exercise
         self.results: dict[str, CheckResult] = {}
@@ -207,7 +209,7 @@ class GradingPlugin:
         self._stack: Stack | None = None
         self._budget = budget
         self._listener = listener
-        self._only = set(only)
+        self._only, self._first = set(only), set(first)
         self._static = static
         self._total = 0
 
@@ -258,7 +260,7 @@ class GradingPlugin:
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.stated = {item.name: (title(item), _rubric(item).points) for item in items}
-        items.sort(key=_cost)
+        items.sort(key=lambda item: (item.name not in self._first, _cost(item)))
         items[:] = [item for item in items if not self._only or item.name in self._only]
         if self._static:
             items[:] = [item for item in items if _cost(item) == 0]

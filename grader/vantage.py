@@ -30,6 +30,7 @@ CONNECT = 1.0
 # Whenever the engine makes a network it takes its rules between networks away for a moment, and puts them back. What
 # connects by such a chance does not do so again; a connection counts when it is accepted each time, after these pauses.
 AGAIN = (0.0, 0.1, 0.4)
+ONCE = (0.0,)  # will do where those rules have no say: for a container's own addresses
 ASK = 30.0  # seconds for one script, with all that it tries
 
 # Each script takes one JSON argument and prints one JSON answer.
@@ -99,15 +100,21 @@ class Vantage:
         """Whether a TCP connection from ``container`` to ``host:port`` is accepted."""
         return not self.why_not(container, [(host, port)])[host, port]
 
-    def why_not(self, container: str, targets: Sequence[Target]) -> dict[Target, str]:
-        """Each target -> what the system says instead of connecting (``timed out``); empty if it connects."""
-        said = self._ask(container, _CONNECTS, [CONNECT, AGAIN, list(targets)])
+    def why_not(self, container: str, targets: Sequence[Target], pauses: Sequence[float] = AGAIN) -> dict[Target, str]:
+        """Each target -> what the system says instead of connecting (``timed out``); empty if it connects.
+
+        Args:
+            pauses: seconds before each try; all of them have to succeed.
+        """
+        said = self._ask(container, _CONNECTS, [CONNECT, pauses, list(targets)])
         return dict(zip(targets, said, strict=True))
 
-    def matrix(self, wanted: Mapping[str, Sequence[Target]]) -> dict[str, dict[Target, bool]]:
+    def matrix(
+        self, wanted: Mapping[str, Sequence[Target]], pauses: Sequence[float] = AGAIN
+    ) -> dict[str, dict[Target, bool]]:
         """For each container: to which of its targets it can connect. All are tried at the same time."""
         with ThreadPoolExecutor(max(len(wanted), 1)) as pool:
-            said = list(pool.map(self.why_not, wanted.keys(), wanted.values()))
+            said = list(pool.map(lambda container: self.why_not(container, wanted[container], pauses), wanted))
         return {
             container: {target: not why for target, why in answers.items()}
             for container, answers in zip(wanted, said, strict=True)

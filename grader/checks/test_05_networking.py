@@ -7,7 +7,9 @@ model. Everything inside is tried live, from within the containers' network name
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from grader.model import Model
 from grader.plugin import Blocked, Failure, check, running
 from grader.probes import get, wait_until
 from grader.stack import Stack
-from grader.vantage import Target, Vantage
+from grader.vantage import ONCE, Target, Vantage
 
 PORTS = {"nginx": 80, "api": 8000, "postgres": 5432, "redis": 6379}
 PAGE_PORT = "8080"  # of the host
@@ -101,7 +103,7 @@ def listening(stack: Stack, view: Vantage, places: dict[str, str], addresses: di
             for name, place in places.items()
             if name not in ready
         }
-        seen = view.matrix(wanted)
+        seen = view.matrix(wanted, ONCE)
         ready.update(name for name, place in places.items() if any(seen.get(place, {}).values()))
         return ready >= set(places)
 
@@ -109,35 +111,52 @@ def listening(stack: Stack, view: Vantage, places: dict[str, str], addresses: di
     return frozenset(ready)
 
 
-@pytest.fixture(scope="module")
-def reached(
-    stack: Stack,
-    view: Vantage,
-    places: dict[str, str],
-    addresses: dict[str, list[str]],
-    listening: frozenset[str],
-) -> dict[Pair, list[str]]:
-    """From one service to another: at which of its addresses a TCP connection was accepted.
+@dataclass(frozen=True)
+class Sight:
+    """From one service to another: at which of its addresses a TCP connection is accepted.
 
     By address, because it is no protection that a name is not known.
     """
-    seen = {pair: list[str]() for pair in (*WANTED, *UNWANTED) if pair[0] in places}
 
-    def look(pairs: Collection[Pair]) -> None:
+    view: Vantage
+    places: Mapping[str, str]
+    addresses: Mapping[str, list[str]]
+
+    def of(self, pairs: Iterable[Pair]) -> dict[Pair, list[str]]:
+        """What is accepted at this moment; a pair whose first service does not run is left out."""
+        tried = [pair for pair in pairs if pair[0] in self.places]
         by_place: dict[str, list[Target]] = {}
-        for name, other in pairs:
-            targets = [(host, PORTS[other]) for host in addresses[other]]
-            by_place.setdefault(places[name], []).extend(targets)
-        found = view.matrix(by_place)
-        for name, other in pairs:
-            accepted = found[places[name]]
-            seen[name, other] = [host for host in addresses[other] if accepted[host, PORTS[other]]]
+        for name, other in tried:
+            by_place.setdefault(self.places[name], []).extend((host, PORTS[other]) for host in self.addresses[other])
+        found = self.view.matrix(by_place)
+        return {
+            (name, other): [host for host in self.addresses[other] if found[self.places[name]][host, PORTS[other]]]
+            for name, other in tried
+        }
+
+
+@pytest.fixture(scope="module")
+def sight(view: Vantage, places: dict[str, str], addresses: dict[str, list[str]], listening: frozenset[str]) -> Sight:
+    """Who sees whom, now that who listens at all does so."""
+    return Sight(view, places, addresses)
+
+
+@pytest.fixture(scope="module")
+def leaking(sight: Sight) -> Iterator[Future[dict[Pair, list[str]]]]:
+    """What should be closed; in the background, because it takes its time to find that nobody answers."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(sight.of, UNWANTED)
+
+
+@pytest.fixture(scope="module")
+def reached(stack: Stack, sight: Sight, leaking: Future[dict[Pair, list[str]]]) -> dict[Pair, list[str]]:
+    """What should be open."""
+    seen: dict[Pair, list[str]] = {}
 
     def as_wanted() -> bool:
-        look([pair for pair in WANTED if pair in seen and not seen[pair]])
-        return all(seen[pair] for pair in WANTED if pair in seen)
+        seen.update(sight.of(pair for pair in WANTED if not seen.get(pair)))
+        return all(seen.values())
 
-    look(seen)
     wait_until(as_wanted, stack.budget, stretched(WANTED_WITHIN), interval=0.2)
     return seen
 
@@ -162,13 +181,13 @@ def _must_reach(stack: Stack, reached: Mapping[Pair, list[str]], listening: froz
     )
 
 
-def _must_not_reach(stack: Stack, reached: Mapping[Pair, list[str]], listening: frozenset[str], other: str) -> None:
+def _must_not_reach(stack: Stack, leaks: Mapping[Pair, list[str]], listening: frozenset[str], other: str) -> None:
     for name, target in (("nginx", other), (other, "nginx")):
-        if (name, target) not in reached:
+        if (name, target) not in leaks:
             raise Blocked(f"{name} does not run any more")
         if target not in listening:
             raise Blocked(f"{target} does not take connections on port {PORTS[target]}")
-        if where := reached[name, target]:
+        if where := leaks[name, target]:
             common = _in_common(stack.model, name, target)
             raise Failure(
                 f"{name} reaches {target} at {where[0]}:{PORTS[target]}" + (f": {common}" if common else ""),
@@ -355,15 +374,19 @@ NO_COMMON_NETWORK = "Two services reach each other as soon as they have one netw
 
 
 @check(points=2, needs=running("nginx", "postgres"), section="Networks: who reaches whom", hint=NO_COMMON_NETWORK)
-def test_nginx_and_postgres_are_apart(stack: Stack, reached: dict[Pair, list[str]], listening: frozenset[str]) -> None:
+def test_nginx_and_postgres_are_apart(
+    stack: Stack, leaking: Future[dict[Pair, list[str]]], listening: frozenset[str]
+) -> None:
     """nginx and postgres cannot reach each other"""
-    _must_not_reach(stack, reached, listening, "postgres")
+    _must_not_reach(stack, leaking.result(), listening, "postgres")
 
 
 @check(points=2, needs=running("nginx", "redis"), section="Networks: who reaches whom", hint=NO_COMMON_NETWORK)
-def test_nginx_and_redis_are_apart(stack: Stack, reached: dict[Pair, list[str]], listening: frozenset[str]) -> None:
+def test_nginx_and_redis_are_apart(
+    stack: Stack, leaking: Future[dict[Pair, list[str]]], listening: frozenset[str]
+) -> None:
     """nginx and redis cannot reach each other"""
-    _must_not_reach(stack, reached, listening, "redis")
+    _must_not_reach(stack, leaking.result(), listening, "redis")
 
 
 @check(

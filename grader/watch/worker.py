@@ -95,13 +95,12 @@ class Worker:
         if following is None:
             return
         static = {check.name for check in report.checks}
-        first = tuple(name for name in wanted if name not in static)
-        others = tuple(name for name in checks_of(self._exercise) if name not in {*static, *first})
-        for names in filter(None, (first, others)):
-            self._try(names, *following)
+        live = tuple(name for name in checks_of(self._exercise) if name not in static)
+        if live:
+            self._try(live, wanted, *following)
 
-    def _try(self, only: Sequence[str], stack: Stack, material: Material) -> None:
-        """Make these checks on the running stack, as far as the time goes."""
+    def _try(self, only: Sequence[str], first: Sequence[str], stack: Stack, material: Material) -> None:
+        """Make these checks on the running stack, some of them first, as far as the time goes."""
 
         def start() -> Stack:
             return stack
@@ -110,7 +109,7 @@ class Worker:
             raise NotRun("it needs a stack of its own")
 
         finder = _Finder(self, running=True)
-        plugin = GradingPlugin(self._exercise, material, start, no_other, self._budget, finder, only)
+        plugin = GradingPlugin(self._exercise, material, start, no_other, self._budget, finder, only, first=first)
         if not self._budget.spent:
             run_checks(plugin, self._exercise, only)
 

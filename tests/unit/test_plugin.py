@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from grader import catalog, grading
+from grader.budget import Budget
 from grader.engine import sweep
 from grader.errors import InternalError, UsageError
+from grader.plugin import GradingPlugin, Material
 from grader.results import CheckResult, Report, Verdict
+from grader.stack import Stack
 
 
 class Silent:
@@ -115,6 +118,33 @@ def test_only_the_wanted_check_runs(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="test_c") as error:
         grade(chosen, only=("test_c",))
     assert "test_a" in error.value.fix
+
+
+def test_what_somebody_is_at_work_on_comes_first(tmp_path: Path) -> None:
+    """Before cheaper checks, too: these need no engine, the one that comes first says that it needs one."""
+    three = """
+        @check(points=1)
+        def test_a(): pass
+        @check(points=1)
+        def test_b(): pass
+        @check(points=1)
+        def test_c(start): pass
+    """
+    chosen = exercise(tmp_path, three)
+    order: list[str] = []
+
+    class Listener(Silent):
+        def finished(self, result: CheckResult, done: int, total: int) -> None:
+            order.append(result.name)
+
+    def nothing(*args: object, **options: object) -> Stack:
+        raise AssertionError
+
+    plugin = GradingPlugin(
+        chosen, Material(chosen.folder, None, {}), nothing, nothing, Budget(60), Listener(), first=("test_c",)
+    )
+    grading.run_checks(plugin, chosen, ())
+    assert order == ["test_c", "test_a", "test_b"]
 
 
 def test_finished_checks_keep_their_verdicts_when_time_is_over(tmp_path: Path) -> None:
