@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from grader import catalog
-from grader.errors import GraderError, MachineError, UsageError
+from grader.errors import GraderError, MachineError, UsageError, missing_package
 from grader.text import printable
 
 INTERRUPTED = 130
@@ -310,6 +310,10 @@ def main() -> None:
         status = INTERRUPTED
     except BrokenPipeError:
         status = 1
+    except ModuleNotFoundError as error:
+        explained = missing_package(error)
+        _explain(explained)
+        status = explained.exit_status
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             status = _fault(error)

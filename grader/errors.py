@@ -11,6 +11,8 @@ A check that fails is not an error: see ``grader.plugin.Failure``; nor is one th
 
 from __future__ import annotations
 
+import sys
+
 
 class GraderError(Exception):
     """Something the user has to know.
@@ -59,3 +61,14 @@ class InternalError(GraderError):
 
 class Blocked(Exception):
     """Something else has to be mended before a check means anything; says what. No error: a verdict."""
+
+
+def missing_package(error: ModuleNotFoundError) -> GraderError:
+    """What it means to the user that a module is not there: mostly that some other Python runs than the workbook's."""
+    if (error.name or "grader").partition(".")[0] == "grader":
+        return InternalError(f"A part of the grader is missing: {error}.", "Restore it:\n    git checkout .")
+    return MachineError(
+        f"The Python that runs this, {sys.executable}, lacks the package {error.name}.",
+        "Use the workbook's own:\n    source .venv/bin/activate\n"
+        "Where that is not there yet, or lacks the package, too:\n    make setup",
+    )
