@@ -12,6 +12,8 @@ import logging
 import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import redis.asyncio as redis
@@ -41,11 +43,26 @@ def key(model_version: str, hashed: str) -> str:
     return f"prediction:{model_version}:{hashed}"
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """A request that wants to know what is kept under a key; and whether Redis could be asked at all."""
+
+    key: str
+    found: asyncio.Future[tuple[bytes | None, bool]]
+
+    def answer(self, value: bytes | None, reached: bool) -> None:
+        """The first answer counts; whoever asked may have gone meanwhile."""
+        if not self.found.done():
+            self.found.set_result((value, reached))
+
+
 class Cache:
-    """Args:
-    client: Redis, or whatever has its `get`, `set` and `ping`.
+    """Lookups that come while another is on its way travel together: a command costs more than a key.
+
+    Args:
+    client: Redis, or whatever has its `mget`, `set` and `ping`.
     ttl_s: seconds an answer stays.
-    timeout_s: the longest a request waits for Redis.
+    timeout_s: the longest that Redis may take for a command.
     pause_s: how long Redis is left alone after it failed, so that not every request waits for a timeout.
     """
 
@@ -55,6 +72,8 @@ class Cache:
         self._timeout_s = timeout_s
         self._pause_s = pause_s
         self._paused_until = 0.0
+        self._waiting: list[Lookup] = []
+        self._looking: asyncio.Task[None] | None = None
 
     @classmethod
     def connect(cls, url: str, ttl_s: int) -> Cache:
@@ -63,7 +82,11 @@ class Cache:
 
     async def get(self, model_version: str, hashed: str) -> Answer | None:
         """The answer that this version of the model gave to this input, or None."""
-        found, reached = await self._try(lambda: self._client.get(key(model_version, hashed)))
+        lookup = Lookup(key(model_version, hashed), asyncio.get_running_loop().create_future())
+        self._waiting.append(lookup)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look_up())
+        found, reached = await lookup.found
         CACHE_LOOKUPS.labels("unavailable" if not reached else "hit" if found else "miss").inc()
         if not found:
             return None
@@ -84,6 +107,21 @@ class Cache:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+    async def _look_up(self) -> None:
+        """Answers all lookups that wait, in one command, and those that came meanwhile in the next."""
+        asked: list[Lookup] = []
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, []
+                keys = [lookup.key for lookup in asked]
+                values, reached = await self._try(partial(self._client.mget, keys))
+                for lookup, value in zip(asked, values or [None] * len(asked), strict=True):
+                    lookup.answer(value, reached)
+        finally:
+            self._looking = None
+            for lookup in (*asked, *self._waiting):  # whatever went wrong, nobody waits for ever
+                lookup.answer(None, False)
 
     async def _try(self, ask: Callable[[], Awaitable[T]]) -> tuple[T | None, bool]:
         """What Redis answers, and True; or None and False when it cannot be asked, in at most timeout_s."""

@@ -48,9 +48,9 @@ class MemoryRedis:
         if self.frozen:
             await asyncio.sleep(3600)
 
-    async def get(self, key: str) -> str | None:
+    async def mget(self, keys: list[str]) -> list[str | None]:
         await self._answer()
-        return self.values.get(key)
+        return [self.values.get(key) for key in keys]
 
     async def set(self, key: str, value: str, ex: int) -> None:
         await self._answer()
