@@ -1,4 +1,4 @@
-"""The same model in LitServe (lightning.ai/docs/litserve), with batches of the same size, for which it waits 5 ms."""
+"""The same model in LitServe (lightning.ai/docs/litserve), with batches of the same size."""
 
 import os
 from pathlib import Path
@@ -34,6 +34,6 @@ class Digits(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    api = Digits(max_batch_size=int(os.environ["BATCH_SIZE"]), batch_timeout=0.005)
+    api = Digits(max_batch_size=int(os.environ["BATCH_SIZE"]), batch_timeout=0.0)
     server = litserve.LitServer(api, accelerator="cpu")
     server.run(port=8000, generate_client_file=False, log_level="warning", access_log=False)
