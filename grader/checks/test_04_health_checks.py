@@ -33,8 +33,6 @@ WATCHED_AT_LEAST = 0.5
 OUTAGES = 3  # how often the model server is killed until somebody has seen the api without it
 COMEBACK = 30.0  # seconds in which a crashed service has to be healthy again, on an idle machine
 
-HEAD_START = 4.0  # seconds that the stack is given at most before anything is tried beside it
-
 INIT_FOLDER = "/docker-entrypoint-initdb.d"
 HOLDING = "the init scripts are held"
 
@@ -64,8 +62,6 @@ def unready(beside: Stack) -> Unready:
     """Every service's container with nothing in it but a sleep, and a postgres whose init scripts are held."""
     if beside.builds:
         beside.settle()  # only then are the images there
-    # Until then the stack wants all cores, and what ran beside it would only hold it up.
-    beside.events.wait("model-server", "start", timeout=stretched(HEAD_START))
     probes = {name: command for name in LONG_RUNNING if (command := beside.probe_command(name)) is not None}
     services = {
         f"silent-{name}": _alone(beside, name) | {"entrypoint": ["sleep", "600"], "command": []} for name in probes
