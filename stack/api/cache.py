@@ -119,8 +119,8 @@ class Cache:
                 for lookup, value in zip(asked, values or [None] * len(asked), strict=True):
                     lookup.answer(value, reached)
         finally:
-            self._looking = None
-            for lookup in (*asked, *self._waiting):  # whatever went wrong, nobody waits for ever
+            left, self._waiting, self._looking = [*asked, *self._waiting], [], None
+            for lookup in left:  # whatever went wrong, nobody waits for ever
                 lookup.answer(None, False)
 
     async def _try(self, ask: Callable[[], Awaitable[T]]) -> tuple[T | None, bool]:

@@ -94,5 +94,6 @@ def test_a_fault_of_the_clients_leaves_nobody_waiting() -> None:
         store.error = None
         store.values = {key("v", "0"): answer(7).model_dump_json()}
         assert await cache.get("v", "0") == answer(7)
+        assert store.commands[-1] == [key("v", "0")], "those that have their answer are not asked for again"
 
     run(scenario)
