@@ -113,7 +113,7 @@ def _is_held(beside: Stack, container: str | None) -> bool:
 
 
 @pytest.fixture(scope="module")
-def rehearsed(beside: Stack, unready: Unready) -> dict[str, Rehearsal]:
+def rehearsed(beside: Stack) -> dict[str, Rehearsal]:
     """What is started all the same when one of api's dependencies fails, for each of them."""
     return rehearse(
         beside.client,

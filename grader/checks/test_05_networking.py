@@ -150,7 +150,7 @@ def leaking(sight: Sight) -> Iterator[Future[dict[Pair, list[str]]]]:
 
 @pytest.fixture(scope="module")
 def reached(stack: Stack, sight: Sight, leaking: Future[dict[Pair, list[str]]]) -> dict[Pair, list[str]]:
-    """What should be open."""
+    """What should be open; meanwhile ``leaking`` is under way."""
     seen: dict[Pair, list[str]] = {}
 
     def as_wanted() -> bool:

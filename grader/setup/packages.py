@@ -205,7 +205,7 @@ def _install(files: list[Path]) -> None:
 
 
 def _compile() -> None:
-    """Python's bytecode of all packages, on every core; pip would make it on one, which takes a third of its time."""
+    """Python's bytecode of all packages, on every core; pip makes it on one, in nearly half of its time."""
     # What cannot be compiled is for another version of Python, and is never imported.
     _logged([str(PYTHON), "-I", "-m", "compileall", "-q", "-j", "0", *map(str, VENV.glob("lib/python*/site-packages"))])
 
